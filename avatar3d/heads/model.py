@@ -1,0 +1,112 @@
+"""`HeadModel`: what every head offers, whatever file it was read from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from avatar3d.codes import ExpressionCode
+from avatar3d.geometry import quaternion_to_matrix
+from avatar3d.heads.skinning import Rig
+
+PARTS = (
+    "face", "scalp", "ears", "neck", "bust", "left_eyeball", "right_eyeball", "eyelids",
+    "upper_teeth", "lower_teeth", "gums", "tongue", "mouth",
+)  # fmt: skip
+PART_INDEX = {name: index for index, name in enumerate(PARTS)}
+
+
+@dataclass(frozen=True)
+class HeadModel:
+    """A parametric head: mean, identity modes, expression shapes, joints, landmarks, parts.
+
+    Metres in the head frame: +Y up, +Z out of the face, +X toward the subject's left; the origin
+    lies midway between the centres of the eyeballs. Joints are those of `skinning.JOINT_NAMES`.
+    """
+
+    name: str
+    expression_names: tuple[str, ...]  # the 52 of ARKit in order, then the head's own
+    neutral: Tensor  # [V, 3] metres
+    triangles: Tensor  # [F, 3] int64, counter-clockwise from outside
+    triangle_part: Tensor  # [F] int64, index into PARTS
+    uv: Tensor  # [V, 2] in 0..1
+    identity_basis: Tensor  # [I, V, 3] metres at one standard deviation
+    expression_basis: Tensor  # [E, V, 3] metres at coefficient 1, on top of the joints' motion
+    joints: Tensor  # [J, 3] metres
+    joint_identity: Tensor  # [I, J, 3] metres at one standard deviation
+    skin_weights: Tensor  # [V, J], rows sum to 1
+    joint_drive: Tensor  # [E, J, 3] rotation vectors in radians at coefficient 1
+    landmark_triangles: Tensor  # [478] int64, MediaPipe's order, irises last
+    landmark_barycentrics: Tensor  # [478, 3]
+    landmark_offsets: Tensor  # [478, 3] metres: where the detector sees the point, minus the surface
+    ibug_triangles: Tensor  # [68] int64
+    ibug_barycentrics: Tensor  # [68, 3]
+    mirror: Tensor  # [V] int64: the vertex on the other side
+
+    @property
+    def identity_count(self) -> int:
+        return self.identity_basis.shape[0]
+
+    @property
+    def expression_count(self) -> int:
+        return self.expression_basis.shape[0]
+
+    def content_hash(self) -> str:
+        """sha256 over all arrays: two heads with this hash pose alike."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            digest.update(field.name.encode())
+            digest.update(
+                value.contiguous().numpy().tobytes()
+                if isinstance(value, Tensor)
+                else repr(value).encode()
+            )
+        return digest.hexdigest()
+
+    def rig(self, identity: Tensor | None = None, vertices: Tensor | None = None) -> Rig:
+        """The head of one person, [I] identity weights, at all vertices or the given indices [M]."""
+        select = slice(None) if vertices is None else vertices
+        neutral, joints = self.neutral[select], self.joints
+        if identity is not None and identity.numel():
+            count = identity.shape[-1]
+            neutral = neutral + torch.einsum(
+                "i,ivc->vc", identity, self.identity_basis[:count, select]
+            )
+            joints = joints + torch.einsum("i,ijc->jc", identity, self.joint_identity[:count])
+        return Rig(
+            neutral=neutral,
+            expression_basis=self.expression_basis[:, select].flatten(1).contiguous(),
+            skin_weights=self.skin_weights[select],
+            joints=joints,
+            joint_drive=self.joint_drive,
+        )
+
+    def vertices(self, identity: Tensor | None, code: ExpressionCode) -> Tensor:
+        """Posed vertices in the world, [..., V, 3] metres."""
+        return self.rig(identity).pose(code)
+
+    def landmarks(self, identity: Tensor | None, code: ExpressionCode) -> Tensor:
+        """MediaPipe's 478 landmarks in the world, [..., 478, 3] metres, as the detector sees them."""
+        return LandmarkRig(self, identity).pose(code)
+
+
+class LandmarkRig:
+    """The 478 landmarks of one person: only the vertices that carry them are posed."""
+
+    def __init__(self, head: HeadModel, identity: Tensor | None) -> None:
+        corners = head.triangles[head.landmark_triangles]  # [478, 3]
+        carriers, self._corners = torch.unique(corners, return_inverse=True)
+        self._barycentrics = head.landmark_barycentrics
+        self._offsets = head.landmark_offsets
+        self._rig = head.rig(identity, carriers)
+
+    def pose(self, code: ExpressionCode) -> Tensor:
+        """Landmarks in the world, [..., 478, 3] metres."""
+        corners = self._rig.pose(code)[..., self._corners, :]  # [..., 478, 3, 3]
+        points = torch.einsum("lk,...lkc->...lc", self._barycentrics, corners)
+        rotation = quaternion_to_matrix(code.head_rotation)
+        return points + self._offsets @ rotation.transpose(-1, -2)

@@ -1,0 +1,83 @@
+"""From coefficients and poses to vertices: blend shapes, joints, linear blend skinning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatar3d.codes import ExpressionCode
+from avatar3d.geometry import (
+    quaternion_conjugate,
+    quaternion_power,
+    quaternion_to_matrix,
+    rotation_vector_to_quaternion,
+)
+
+JOINT_NAMES = ("root", "neck", "head", "jaw", "left_eye", "right_eye")
+JOINT_PARENTS = (-1, 0, 1, 2, 2, 2)
+ROOT, NECK, HEAD, JAW, LEFT_EYE, RIGHT_EYE = range(6)
+
+
+@dataclass(frozen=True)
+class Rig:
+    """One person's points on a head, ready to be posed: shape folded in, any subset of vertices."""
+
+    neutral: Tensor  # [V, 3] metres, head frame
+    expression_basis: Tensor  # [E, V * 3] metres at coefficient 1
+    skin_weights: Tensor  # [V, J]
+    joints: Tensor  # [J, 3] metres
+    joint_drive: Tensor  # [E, J, 3] radians at coefficient 1
+
+    def deform(self, coefficients: Tensor) -> Tensor:
+        """Blend shapes alone, [..., E] -> [..., V, 3], before any joint moves."""
+        count = min(coefficients.shape[-1], self.expression_basis.shape[0])
+        offsets = coefficients[..., :count] @ self.expression_basis[:count]
+        return self.neutral + offsets.unflatten(-1, (-1, 3))
+
+    def pose(self, code: ExpressionCode) -> Tensor:
+        """Vertices in the world, [..., V, 3]: v' = sum_j w_j (R_j v + t_j)."""
+        deformed = self.deform(code.coefficients)
+        rotations, translations = joint_transforms(code, self.joints, self.joint_drive)
+        batch = rotations.shape[:-3]
+        blended = self.skin_weights @ torch.cat(
+            [rotations.reshape(*batch, -1, 9), translations], dim=-1
+        )  # [..., V, 12]
+        rotation = blended[..., :9].unflatten(-1, (3, 3))
+        return (rotation @ deformed[..., None])[..., 0] + blended[..., 9:]
+
+
+def joint_transforms(
+    code: ExpressionCode, joints: Tensor, joint_drive: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rest-to-world transforms of the six joints: rotations [..., J, 3, 3], translations [..., J, 3].
+
+    The skull is what a tracker sees, so the chain is walked from it: jaw and eyes hang on the
+    head's transform; neck and bust are reached by undoing `neck_rotation`, half at the skull's
+    base and half at the neck's base, which bends a neck as its vertebrae share the turn.
+    """
+    count = min(code.coefficients.shape[-1], joint_drive.shape[0])
+    drive = torch.einsum("...e,ejc->...jc", code.coefficients[..., :count], joint_drive[:count])
+    local = quaternion_to_matrix(rotation_vector_to_quaternion(drive))  # [..., J, 3, 3]
+    unbend = quaternion_to_matrix(quaternion_conjugate(quaternion_power(code.neck_rotation, 0.5)))
+
+    head = (quaternion_to_matrix(code.head_rotation), code.head_translation)
+    neck = _rotate_about(head, unbend, joints[HEAD])
+    root = _rotate_about(neck, unbend, joints[NECK])
+    chain = [root, neck, head] + [
+        _rotate_about(head, local[..., joint, :, :], joints[joint])
+        for joint in (JAW, LEFT_EYE, RIGHT_EYE)
+    ]
+    rotations, translations = zip(*chain)
+    return torch.stack(rotations, dim=-3), torch.stack(translations, dim=-2)
+
+
+def _rotate_about(
+    parent: tuple[Tensor, Tensor], rotation: Tensor, pivot: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The parent's transform after a rotation about `pivot` in the rest frame."""
+    parent_rotation, parent_translation = parent
+    moved_pivot = pivot - (rotation @ pivot[..., None])[..., 0]
+    translation = (parent_rotation @ moved_pivot[..., None])[..., 0] + parent_translation
+    return parent_rotation @ rotation, translation
