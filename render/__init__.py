@@ -1,0 +1,1 @@
+"""Gaussians and cameras to pixels."""

@@ -1,0 +1,107 @@
+"""The photometric loss, L1 + SSIM, as one fused kernel with its gradient.
+
+A torch SSIM costs more than rasterizing the picture that it judges; this one costs a fraction.
+The readable truth is `render.metrics.ssim`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from render.numba_threads import parallel_kernels
+
+
+@dataclass(frozen=True)
+class PreparedTarget:
+    """A target picture with all that the loss needs of it; make it with `prepare_target`."""
+
+    pixels: np.ndarray  # [H, W * C] interleaved channels
+    mean: np.ndarray  # [H, W * C] windowed mean
+    variance: np.ndarray  # [H, W * C] windowed variance
+    weight: np.ndarray  # [H, W * C], sums to 1
+    shape: tuple[int, int, int]  # H, W, C
+
+
+def prepare_target(
+    target: Float[Tensor, "H W C"], weight: Float[Tensor, "H W"] | None = None
+) -> PreparedTarget:
+    """Precompute the target's share of the loss, in its dtype (float32 or float64).
+
+    `weight` (>= 0, not all zero; any scale) makes both terms weighted means over the pixels, so
+    that 0 removes a pixel's own L1 and SSIM and the value does not depend on the mask's area. A
+    window centred on a kept pixel still sees its neighbours, weighted or not.
+    """
+    if target.ndim != 3 or target.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"a target is float32 or float64 [H, W, C], got {target.dtype} {tuple(target.shape)}"
+        )
+    height, width, channels = target.shape
+    pixels = _rows(target)
+    if weight is None:
+        weights = np.full_like(pixels, 1.0 / pixels.size)
+    else:
+        if weight.shape != (height, width):
+            raise ValueError(f"weight must be [{height}, {width}], got {tuple(weight.shape)}")
+        total = float(weight.sum(dtype=torch.float64)) * channels
+        if not total > 0:
+            raise ValueError("weight must be positive somewhere, all of it is 0")
+        weights = (weight.detach().to(target.dtype) / total).repeat_interleave(channels, 1).numpy()
+    mean, variance = np.empty_like(pixels), np.empty_like(pixels)
+    from render import loss_kernels
+
+    with parallel_kernels():
+        loss_kernels.target_statistics(pixels, channels, mean, variance)
+    return PreparedTarget(pixels, mean, variance, weights, (height, width, channels))
+
+
+def photometric_loss(
+    image: Float[Tensor, "H W C"], target: PreparedTarget, ssim_weight: float = 0.2
+) -> Float[Tensor, ""]:
+    """(1 - ssim_weight) * L1 + ssim_weight * (1 - SSIM), each the weighted mean over the pixels.
+
+    3DGS's loss (Kerbl et al. 2023, equation 7). Differentiable once, in `image`.
+    """
+    if tuple(image.shape) != target.shape:
+        raise ValueError(f"image must be {target.shape} as its target, got {tuple(image.shape)}")
+    if _rows(image).dtype != target.pixels.dtype:
+        raise ValueError(f"image must be {target.pixels.dtype} as its target, got {image.dtype}")
+    return _PhotometricLoss.apply(image, target, ssim_weight)
+
+
+class _PhotometricLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image: Tensor, target: PreparedTarget, ssim_weight: float) -> Tensor:
+        from render import loss_kernels
+
+        pixels, channels = _rows(image), image.shape[-1]
+        lambda_ssim = pixels.dtype.type(ssim_weight)
+        row_loss = np.empty(len(pixels), pixels.dtype)
+        moments = [np.empty_like(pixels) for _ in range(3)]
+        with parallel_kernels():
+            loss_kernels.loss_rows(
+                pixels, target.pixels, target.mean, target.variance, target.weight, channels,
+                lambda_ssim, row_loss, *moments,
+            )  # fmt: skip
+            if ctx.needs_input_grad[0]:
+                gradient = np.empty_like(pixels)
+                loss_kernels.loss_gradient(
+                    pixels, target.pixels, target.weight, channels, lambda_ssim, *moments, gradient
+                )
+                ctx.save_for_backward(torch.from_numpy(gradient).view(image.shape))
+        return image.new_tensor(row_loss.sum(dtype=np.float64))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_outputs[0], None, None
+
+
+def _rows(image: Tensor) -> np.ndarray:
+    """[H, W, C] -> [H, W * C] without a copy where the memory allows it."""
+    return image.detach().contiguous().view(image.shape[0], -1).numpy()

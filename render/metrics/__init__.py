@@ -1,0 +1,1 @@
+"""Image and landmark metrics, each beside the reference that defines it."""
