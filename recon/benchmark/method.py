@@ -1,0 +1,58 @@
+"""What the benchmark asks of a method, and the list of those it knows."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from avatar3d.errors import UserError
+from recon.benchmark.clip import PreparedClip, PreparedFrame
+
+# name -> "module:class", imported when asked for, so that a method's packages load only with it.
+METHODS: dict[str, str] = {
+    "copy": "recon.benchmark.copy:Copy",
+    "warp2d": "recon.benchmark.warp_2d:Warp2D",
+}
+
+
+class Fitted(ABC):
+    """A person as a method has learned them from the support frames of one clip."""
+
+    @abstractmethod
+    def render(self, test_index: int, clip: PreparedClip) -> Float[np.ndarray, "256 256 3"]:
+        """The person in the pose of frame `test_index`, on white, 0..1.
+
+        `clip` carries landmarks up to and with that frame, and the support frames' pixels. Frames
+        are asked for in ascending order, so an implementation may carry state from one to the next.
+        """
+
+    def figures(self) -> dict[str, float]:
+        """More numbers for the report's row (stages' seconds, counts); names in snake_case."""
+        return {}
+
+
+class Method(ABC):
+    """One way from support frames to pictures of the same person in other poses."""
+
+    name: str
+    # A method that looks at the test frame's pixels is another column, and the report says so.
+    sees_test_pixels: bool = False
+
+    @abstractmethod
+    def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:
+        """Learn the person. `clip` carries the landmarks of its first half and no other pixels
+        than those of `support`. What is computed here counts as the seconds of the fit."""
+
+
+def get_method(name: str) -> Method:
+    """A method of METHODS with its default settings."""
+    if name not in METHODS:
+        raise UserError(
+            f"there is no benchmark method called {name!r}; choose from {', '.join(METHODS)}"
+        )
+    module, _, attribute = METHODS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)()
