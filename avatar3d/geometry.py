@@ -86,6 +86,11 @@ def quaternion_power(quaternion: Tensor, exponent: float) -> Tensor:
     return rotation_vector_to_quaternion(exponent * quaternion_to_rotation_vector(quaternion))
 
 
+def rotate(rotation: Tensor, vector: Tensor) -> Tensor:
+    """Matrices [..., 3, 3] times vectors [..., 3]. On a CPU, batched matmul of 3x3s is far slower."""
+    return (rotation * vector[..., None, :]).sum(-1)
+
+
 def triangle_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     """Unnormalised normals [..., F, 3]: their length is twice the triangle's area."""
     a, b, c = (vertices[..., triangles[:, corner], :] for corner in range(3))

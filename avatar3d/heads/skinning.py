@@ -12,6 +12,7 @@ from avatar3d.geometry import (
     quaternion_conjugate,
     quaternion_power,
     quaternion_to_matrix,
+    rotate,
     rotation_vector_to_quaternion,
 )
 
@@ -45,7 +46,7 @@ class Rig:
             [rotations.reshape(*batch, -1, 9), translations], dim=-1
         )  # [..., V, 12]
         rotation = blended[..., :9].unflatten(-1, (3, 3))
-        return (rotation @ deformed[..., None])[..., 0] + blended[..., 9:]
+        return rotate(rotation, deformed) + blended[..., 9:]
 
 
 def joint_transforms(
@@ -78,6 +79,6 @@ def _rotate_about(
 ) -> tuple[Tensor, Tensor]:
     """The parent's transform after a rotation about `pivot` in the rest frame."""
     parent_rotation, parent_translation = parent
-    moved_pivot = pivot - (rotation @ pivot[..., None])[..., 0]
-    translation = (parent_rotation @ moved_pivot[..., None])[..., 0] + parent_translation
+    moved_pivot = pivot - rotate(rotation, pivot)
+    translation = rotate(parent_rotation, moved_pivot) + parent_translation
     return parent_rotation @ rotation, translation

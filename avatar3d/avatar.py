@@ -1,0 +1,140 @@
+"""`Avatar`: a head's shape and the look of its Gaussians; codes in, Gaussians in the world out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avatar3d.binding import Binding, Frames
+from avatar3d.codes import ExpressionCode
+from avatar3d.gaussians import Gaussians
+from avatar3d.geometry import matrix_to_quaternion, quaternion_multiply, rotate
+from avatar3d.heads import HeadModel
+from avatar3d.light import irradiance
+from avatar3d.template import Template, make_template
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What differs between people, at the template's anchors. All tensors are float32."""
+
+    offsets: Tensor  # [N, 3] metres in the anchor's frame (tangent, bitangent, normal)
+    rotations: Tensor  # [N, 4] wxyz in the anchor's frame
+    log_scales: Tensor  # [N, 3] ln metres along the rotated axes
+    opacity_logits: Tensor  # [N]
+    colors: Tensor  # [N, 3] sRGB albedo in 0..1 (under the light; as photographed when baked)
+
+    def prefix(self, count: int) -> Attributes:
+        return Attributes(*(getattr(self, f.name)[:count] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class ExpressionBasis:
+    """A low-rank change of the attributes with the code: wrinkles, the mouth's inside.
+
+    weights(code) = (coefficients - mean) @ projection; attributes += sum_k weights_k * basis_k.
+    """
+
+    mean: Tensor  # [E]
+    projection: Tensor  # [E, K]
+    offsets: Tensor  # [K, N, 3] metres
+    colors: Tensor  # [K, N, 3]
+
+    def weights(self, coefficients: Tensor) -> Tensor:
+        count = min(coefficients.shape[-1], len(self.mean))
+        return (coefficients[..., :count] - self.mean[:count]) @ self.projection[:count]
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """A person's head that moves: `avatar.gaussians(code)`."""
+
+    head: HeadModel
+    identity: Tensor  # [I] weights of the head's identity modes
+    attributes: Attributes
+    basis: ExpressionBasis | None = None
+    light: Tensor | None = None  # [9, 3] SH irradiance in the world (see `avatar3d.light`), or baked
+    provenance: dict[str, Any] = field(default_factory=dict)  # inputs, tool, settings, consent
+
+    @property
+    def count(self) -> int:
+        return self.attributes.offsets.shape[0]
+
+    @cached_property
+    def template(self) -> Template:
+        return make_template(self.head, self.count)
+
+    @cached_property
+    def binding(self) -> Binding:
+        return Binding(self.template, self.identity)
+
+    def gaussians(self, code: ExpressionCode) -> Gaussians:
+        """The avatar's Gaussians in the world for one code or a batch, ready to rasterize.
+
+        Differentiable in the code and, where they require it, in the attributes.
+        """
+        return pose_gaussians(
+            self.binding.frames(code), code, self.attributes, self.basis, self.light
+        )
+
+    def level(self, count: int) -> Avatar:
+        """A coarser avatar: the first `count` Gaussians, grown to cover what the others did."""
+        if count >= self.count:
+            return self
+        attributes = self.attributes.prefix(count)
+        growth = 0.5 * float(torch.log(torch.tensor(self.count / count)))
+        attributes = replace(attributes, log_scales=attributes.log_scales + growth)
+        basis = self.basis and replace(
+            self.basis, offsets=self.basis.offsets[:, :count], colors=self.basis.colors[:, :count]
+        )
+        return replace(self, attributes=attributes, basis=basis)
+
+    def save(self, path: str | Path) -> None:
+        """Write a `.avatar` file; it appears whole or not at all."""
+        from avatar3d.asset import write_avatar
+
+        write_avatar(self, Path(path))
+
+    @staticmethod
+    def load(path: str | Path, head: HeadModel | None = None) -> Avatar:
+        """Read a `.avatar` file; `head` is needed only for heads that are not on this machine."""
+        from avatar3d.asset import read_avatar
+
+        return read_avatar(Path(path), head)
+
+
+def pose_gaussians(
+    frames: Frames,
+    code: ExpressionCode,
+    attributes: Attributes,
+    basis: ExpressionBasis | None = None,
+    light: Tensor | None = None,
+) -> Gaussians:
+    """Attributes on posed anchors -> Gaussians in the world.
+
+    mean = p + R offset; rotation = R r; scales along tangent and bitangent grow with the skin.
+    """
+    offsets, colors = attributes.offsets, attributes.colors
+    if basis is not None:
+        weights = basis.weights(code.coefficients)
+        offsets = offsets + torch.einsum("...k,knc->...nc", weights, basis.offsets)
+        colors = colors + torch.einsum("...k,knc->...nc", weights, basis.colors)
+    means = frames.positions + rotate(frames.rotations, offsets)
+    local = torch.nn.functional.normalize(attributes.rotations, dim=-1)
+    quaternions = quaternion_multiply(matrix_to_quaternion(frames.rotations), local)
+    growth = torch.cat([frames.stretch, torch.ones_like(frames.stretch[..., :1])], dim=-1)
+    if light is not None:
+        colors = colors * irradiance(light, frames.rotations[..., :, 2])
+    batch = means.shape[:-2]
+    return Gaussians(
+        means=means,
+        quaternions=quaternions,
+        scales=attributes.log_scales.exp() * growth,
+        opacities=attributes.opacity_logits.sigmoid().expand(*batch, -1),
+        colors=colors.clamp(min=0.0).expand(*batch, -1, -1),
+    )
