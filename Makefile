@@ -1,0 +1,56 @@
+# `make demo`, `make test`, `make check`: each sets up what it needs, once, in .venv.
+SHELL := bash
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+PYTHON ?=              # a Python 3.10 to 3.12; found when not given
+PIP_ARGS ?=            # e.g. --extra-index-url https://download.pytorch.org/whl/cpu
+PYTEST_ARGS ?=
+
+.PHONY: help demo test check format
+help:
+	@echo "make demo    the whole path on one photo: avatar, preview, video"
+	@echo "make test    the tests"
+	@echo "make check   format, lint, types, import rule"
+	@echo "make format  apply format and lint fixes"
+
+demo: $(INSTALLED)
+	$(BIN)/avatar3d demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+		-c constraints.txt -e '.[recon,bench,dev]'
+	@# opencv, which mediapipe brings, needs two libraries that bare Debian and Ubuntu lack.
+	@if ! $(BIN)/python -c "import cv2" 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends libgl1 libglib2.0-0; \
+		else \
+			echo "error: opencv cannot be imported; install its libraries with:" \
+				"sudo apt-get install libgl1 libglib2.0-0" >&2; exit 1; \
+		fi; \
+		$(BIN)/python -c "import cv2"; \
+	fi
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3.12 python3.10 python3; do \
+		if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+			2>/dev/null; then exec $$python -m venv $(VENV); fi; \
+	done; \
+	echo "error: no Python 3.10, 3.11 or 3.12 with venv was found; install one" \
+		"(Debian, Ubuntu: apt-get install python3-venv) or name it: make $(MAKECMDGOALS) PYTHON=..." >&2; \
+	exit 1
