@@ -1,0 +1,17 @@
+"""Cameras, identity and codes from landmarks."""
+
+from recon.track.bust import BustReference, bust_reference, neck_rotation
+from recon.track.frames import FrameSettings, track_frames
+from recon.track.support import SupportSettings, track_support
+from recon.track.tracking import Tracking
+
+__all__ = [
+    "BustReference",
+    "FrameSettings",
+    "SupportSettings",
+    "Tracking",
+    "bust_reference",
+    "neck_rotation",
+    "track_frames",
+    "track_support",
+]

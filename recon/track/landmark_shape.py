@@ -1,0 +1,160 @@
+"""The 478 landmarks of a head as functions of shape and code, with exact derivatives.
+
+Linear blend skinning is linear in the skinned points, so a landmark (a fixed mix of three
+vertices) needs only, for each joint j, its share W_j and the share-weighted point q_j about the
+joint's pivot. With R_j the joint's rotation in the head frame,
+
+    x = rest(a, e) + sum_j (R_j(e) - 1) q_j(a, e),    q_j = sum_k b_k w_kj (v_k - p_j),
+
+where a are identity weights, e coefficients, b barycentrics and w skin weights: the very positions
+of `HeadModel.landmarks`, at a thousandth of its work. Neck and bust count as skull here: they
+carry no landmark of the face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors.numpy import load_file
+
+from avatar3d.geometry import vertex_normals
+from avatar3d.heads import HeadModel
+from avatar3d.heads.skinning import JAW, LEFT_EYE, RIGHT_EYE
+from recon.track.rotation import left_jacobian, rotation_matrix, skew
+
+# Where the detector sees a landmark minus where the head has it, learned over people (learn_offsets.py).
+LANDMARK_OFFSETS = Path(__file__).with_name("landmark_offsets.safetensors")
+MIN_SHARE = 1e-3  # a joint that carries less of a landmark than this does not move it
+
+
+@dataclass(frozen=True)
+class JointShare:
+    """The landmarks that one joint moves, M of them: q_j of the module's text and its derivatives."""
+
+    landmarks: Int[np.ndarray, " M"]
+    neutral: Float[np.ndarray, "M 3"]
+    identity: Float[np.ndarray, "M 3 I"]
+    expression: Float[np.ndarray, "M 3 E"]
+    drive: Float[np.ndarray, "3 E"]  # rotation vector a coefficient, radians
+
+
+@dataclass(frozen=True)
+class LandmarkShape:
+    """All landmarks of a head (`identity` basis kept) or of one person (folded in), head frame, metres."""
+
+    neutral: Float[np.ndarray, "478 3"]
+    identity: Float[np.ndarray, "478 3 I"]
+    expression: Float[np.ndarray, "478 3 E"]
+    joints: tuple[JointShare, ...]
+    normals: Float[np.ndarray, "478 3"]  # of the neutral surface, unit
+
+    def of_person(
+        self, weights: Float[np.ndarray, " I"], offsets: Float[np.ndarray, "478 3"] | float = 0.0
+    ) -> LandmarkShape:
+        """The same landmarks with identity weights and personal offsets folded into `neutral`."""
+        joints = tuple(
+            JointShare(
+                j.landmarks,
+                j.neutral + j.identity @ weights,
+                j.identity[..., :0],
+                j.expression,
+                j.drive,
+            )
+            for j in self.joints
+        )
+        neutral = self.neutral + self.identity @ weights + offsets
+        return LandmarkShape(neutral, self.identity[..., :0], self.expression, joints, self.normals)
+
+    def points(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F 478 3"]:
+        """Positions in the head frame; an identity basis that is still there has weight 0."""
+        points = self.neutral + np.tensordot(codes, self.expression, axes=(1, 2))
+        for joint in self.joints:
+            turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
+            moment = joint.neutral + np.tensordot(codes, joint.expression, axes=(1, 2))
+            points[:, joint.landmarks] += moment @ turn.transpose(0, 2, 1)
+        return points
+
+    def derivative_by_code(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F 478 3 E"]:
+        """Exact derivatives of `points`."""
+        derivative = np.repeat(self.expression[None], len(codes), axis=0)
+        for joint in self.joints:
+            vector = codes @ joint.drive.T  # [F, 3]
+            rotation = rotation_matrix(vector)
+            moment = joint.neutral + np.tensordot(codes, joint.expression, axes=(1, 2))
+            turned = moment @ rotation.transpose(0, 2, 1)  # [F, M, 3]
+            # d(R q) = (J dw) x R q + R dq, with J the left Jacobian of the exponential map.
+            by_drive = -skew(turned) @ (left_jacobian(vector) @ joint.drive)[:, None]
+            by_shape = (rotation - np.eye(3))[:, None] @ joint.expression
+            derivative[:, joint.landmarks] += by_drive + by_shape
+        return derivative
+
+    def derivative_by_identity(
+        self, codes: Float[np.ndarray, "F E"]
+    ) -> Float[np.ndarray, "F 478 3 I"]:
+        derivative = np.repeat(self.identity[None], len(codes), axis=0)
+        for joint in self.joints:
+            turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
+            derivative[:, joint.landmarks] += turn[:, None] @ joint.identity
+        return derivative
+
+
+@lru_cache(maxsize=4)
+def landmark_shape(head: HeadModel) -> LandmarkShape:
+    """The landmarks of a head, with the learned offsets added; kept for the next call."""
+    offsets = learned_offsets().get(head.name)
+    return build_landmark_shape(head, 0.0 if offsets is None else offsets)
+
+
+def build_landmark_shape(
+    head: HeadModel, offsets: Float[np.ndarray, "478 3"] | float
+) -> LandmarkShape:
+    corners = head.triangles[head.landmark_triangles]  # [478, 3]
+    barycentrics = head.landmark_barycentrics.double().numpy()
+
+    def mix(of_vertices: np.ndarray, shares: np.ndarray = barycentrics) -> np.ndarray:
+        """[..., V, C] -> [L, C, ...]: landmarks of per-vertex values."""
+        values = of_vertices[..., corners.numpy(), :].astype(np.float64)
+        return np.moveaxis((shares[..., None] * values).sum(-2), (-2, -1), (0, 1))
+
+    identity = head.identity_basis.numpy()
+    expression = head.expression_basis.numpy()
+    neutral = head.neutral.numpy()
+    weights = head.skin_weights.double().numpy()[corners.numpy()]  # [478, 3, J]
+    joints = []
+    for joint in (JAW, LEFT_EYE, RIGHT_EYE):
+        shares = barycentrics * weights[..., joint]  # [478, 3]
+        carried = np.where(shares.sum(1) > MIN_SHARE)[0]
+        if not len(carried):
+            continue
+        total = shares.sum(1)[carried]
+        pivot = head.joints[joint].double().numpy()
+        pivot_identity = head.joint_identity[:, joint].double().numpy().T  # [3, I]
+        joints.append(
+            JointShare(
+                landmarks=carried,
+                neutral=mix(neutral, shares)[carried] - total[:, None] * pivot,
+                identity=mix(identity, shares)[carried] - total[:, None, None] * pivot_identity,
+                expression=mix(expression, shares)[carried],
+                drive=head.joint_drive[:, joint].double().numpy().T,
+            )
+        )
+    normals = mix(vertex_normals(head.neutral, head.triangles).numpy())
+    return LandmarkShape(
+        neutral=mix(neutral) + head.landmark_offsets.double().numpy() + offsets,
+        identity=mix(identity),
+        expression=mix(expression),
+        joints=tuple(joints),
+        normals=normals / np.linalg.norm(normals, axis=1, keepdims=True),
+    )
+
+
+@lru_cache(maxsize=1)
+def learned_offsets() -> dict[str, Float[np.ndarray, "478 3"]]:
+    """Offsets by head name, metres in the head frame; empty before the first learning."""
+    if not LANDMARK_OFFSETS.exists():
+        return {}
+    return {name: value.astype(np.float64) for name, value in load_file(LANDMARK_OFFSETS).items()}

@@ -1,0 +1,157 @@
+"""Landmarks in a picture as the tracker's data: weights, pinhole projection, residuals, first pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from avatar3d.errors import UserError
+from recon.track.landmark_shape import LandmarkShape
+from recon.track.rotation import nearest_rotation, skew
+
+LIPS = (
+    61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 78, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+    308, 146, 91, 181, 84, 17, 314, 405, 321, 375, 95, 88, 178, 87, 14, 317, 402, 318, 324,
+)  # fmt: skip
+EYES = (
+    33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
+    362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382,
+)  # fmt: skip
+OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
+    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+IRIS_CENTRES = (468, 473)  # the subject's right, then left
+# Points that barely move with the expression: their weak-perspective pose starts every frame.
+RIGID = (6, 168, 197, 195, 5, 4, 1, 33, 133, 362, 263, 9, 8, 127, 356, 234, 454, 10, 152)
+
+NOISE_M = 0.8e-3  # detector and model error a point, at the head
+# 478 points are one network's output and err together: they count as this many independent ones.
+INDEPENDENT_POINTS = 60.0
+OUTLIER_M = 3.5e-3  # residuals beyond this grow linearly (Huber)
+# A landmark whose surface turns from the viewer is drawn where the detector guesses the outline:
+# full weight above the first cosine, HIDDEN_WEIGHT below the second.
+FACING, AVERTED, HIDDEN_WEIGHT = 0.35, -0.1, 0.1
+
+
+def landmark_weights() -> Float[np.ndarray, " 478"]:
+    """Relative weights: lips, lids and irises carry the expression, the outline slides on the skin."""
+    weights = np.ones(478)
+    weights[list(LIPS)] = weights[list(EYES)] = 2.0
+    weights[list(OVAL)] = 0.5
+    weights[468:] = 0.25
+    weights[list(IRIS_CENTRES)] = 6.0
+    return weights * (INDEPENDENT_POINTS / weights.sum())
+
+
+WEIGHTS = landmark_weights()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Landmarks of F frames in one crop, px relative to its centre."""
+
+    landmarks_px: Float[np.ndarray, "F 478 2"]
+    found: Bool[np.ndarray, " F"]
+
+    @staticmethod
+    def of(landmarks: np.ndarray, size_px: float) -> Observation:
+        """From a detector's [F, 478, 2 or 3] in px of a square crop; frames without a face are nan."""
+        landmarks = np.asarray(landmarks, dtype=np.float64)
+        if landmarks.ndim != 3 or landmarks.shape[1] != 478 or landmarks.shape[2] not in (2, 3):
+            raise UserError(
+                f"landmarks must have the shape [frames, 478, 2 or 3] of MediaPipe with irises, "
+                f"got {list(landmarks.shape)}; detect with refine_landmarks=True"
+            )
+        centred = landmarks[..., :2] - size_px / 2
+        found = np.isfinite(centred).all(axis=(1, 2))
+        if not found.any():
+            raise UserError(
+                f"none of the {len(found)} frames has landmarks; expected at least one face, "
+                "use pictures in which a face is seen from the front"
+            )
+        return Observation(centred, found)
+
+    def at(self, index: np.ndarray | slice) -> Observation:
+        return Observation(self.landmarks_px[index], self.found[index])
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Head to camera (OpenCV axes) of F frames: x_camera = R x_head + t."""
+
+    rotation: Float[np.ndarray, "F 3 3"]
+    translation: Float[np.ndarray, "F 3"]
+
+    def apply(self, points: Float[np.ndarray, "F L 3"]) -> Float[np.ndarray, "F L 3"]:
+        return points @ self.rotation.transpose(0, 2, 1) + self.translation[:, None]
+
+    def at(self, index: np.ndarray | slice) -> Pose:
+        return Pose(self.rotation[index], self.translation[index])
+
+
+def project(points_camera: np.ndarray, focal_px: float) -> np.ndarray:
+    """[..., 3] camera frame -> [..., 2] px relative to the principal point."""
+    return focal_px * points_camera[..., :2] / points_camera[..., 2:]
+
+
+def projection_derivative(
+    points_camera: Float[np.ndarray, "F L 3"], focal_px: float
+) -> Float[np.ndarray, "F L 2 3"]:
+    inverse_depth = 1 / points_camera[..., 2]
+    derivative = np.zeros((*points_camera.shape[:-1], 2, 3))
+    derivative[..., 0, 0] = derivative[..., 1, 1] = focal_px * inverse_depth
+    derivative[..., 0, 2] = -focal_px * points_camera[..., 0] * inverse_depth**2
+    derivative[..., 1, 2] = -focal_px * points_camera[..., 1] * inverse_depth**2
+    return derivative
+
+
+def pose_derivative(
+    derivative: Float[np.ndarray, "F L 2 3"],
+    points_camera: Float[np.ndarray, "F L 3"],
+    pose: Pose,
+) -> Float[np.ndarray, "F L 2 6"]:
+    """By a rotation vector in camera axes about the head's origin, and by the translation."""
+    arm = points_camera - pose.translation[:, None]
+    return np.concatenate([-derivative @ skew(arm), derivative], axis=-1)
+
+
+def frame_weights(
+    residual_px: Float[np.ndarray, "F 478 2"],
+    pose: Pose,
+    shape: LandmarkShape,
+    focal_px: float,
+) -> Float[np.ndarray, "F 478"]:
+    """1/px^2: noise at the head's depth, Huber on the residual, less for what is turned away."""
+    depth = pose.translation[:, 2:3]
+    px_per_m = focal_px / depth  # [F, 1]
+    length = np.linalg.norm(residual_px, axis=-1)
+    huber = np.minimum(1.0, OUTLIER_M * px_per_m / np.maximum(length, 1e-9))
+    # Seen along the line from the head to the camera; irises have no surface of their own here.
+    towards_camera = -pose.translation / np.linalg.norm(pose.translation, axis=1, keepdims=True)
+    cosine = (pose.rotation @ shape.normals.T).transpose(0, 2, 1) @ towards_camera[:, :, None]
+    seen = np.clip((cosine[..., 0] - AVERTED) / (FACING - AVERTED), HIDDEN_WEIGHT, 1.0)
+    seen[:, 468:] = huber[:, 468:] = 1.0
+    return WEIGHTS * huber * seen / (NOISE_M * px_per_m) ** 2
+
+
+def first_pose(
+    landmarks_px: Float[np.ndarray, "F 478 2"],
+    points: Float[np.ndarray, "478 3"],
+    focal_px: float,
+) -> Pose:
+    """Weak perspective on the rigid points: a linear fit, then the nearest rotation."""
+    rigid = list(RIGID)
+    design = np.concatenate([points[rigid], np.ones((len(rigid), 1))], axis=1)
+    affine = np.linalg.pinv(design) @ landmarks_px[:, rigid]  # [F, 4, 2]
+    rows = affine[:, :3].transpose(0, 2, 1)  # [F, 2, 3]
+    lengths = np.linalg.norm(rows, axis=2)
+    depth = focal_px / lengths.mean(1)
+    unit = rows / lengths[..., None]
+    full = np.concatenate([unit, np.cross(unit[:, 0], unit[:, 1])[:, None]], axis=1)
+    translation = np.concatenate(
+        [affine[:, 3] * (depth / focal_px)[:, None], depth[:, None]], axis=1
+    )
+    return Pose(nearest_rotation(full), translation)
