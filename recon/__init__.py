@@ -1,0 +1,1 @@
+"""Photos or video to an avatar: capture, tracking, fitting, the learned prior, benchmarks."""
