@@ -55,7 +55,7 @@ def load_preset(
     overrides: Mapping[str, Any] | None = None,
     folder: Path | None = None,
 ) -> T:
-    """`cls` with the values of a preset, then `overrides`; nested dataclasses take nested mappings."""
+    """`cls` with a preset's values, then `overrides`; nested dataclasses take nested mappings."""
     known = preset_names(group, folder)
     if name not in known:
         raise UserError(
@@ -77,7 +77,7 @@ def fill(cls: type[T], values: Any, source: str) -> T:
 
 
 def with_preset(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:
-    """`function` with the default of its `FromPreset` parameters taken from `--preset` in `arguments`.
+    """`function` with defaults for its `FromPreset` parameters, by the `--preset` in `arguments`.
 
     A name that is no preset is left for the option parser, which knows the choices.
     """
@@ -128,7 +128,8 @@ def _replaced(config: T, values: Any, source: str) -> T:
     if not isinstance(values, Mapping):
         raise UserError(f"{source}: expected names with values, got {_kind(values)}")
     hints = typing.get_type_hints(type(config))
-    names = [field.name for field in dataclasses.fields(config) if field.init]  # type: ignore[arg-type]
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    names = [field.name for field in fields if field.init]
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in names:
@@ -142,7 +143,7 @@ def _replaced(config: T, values: Any, source: str) -> T:
 
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
-    """`value` as `hint` asks; YAML's lists become tuples, and its `1e-3`, a string there, a float."""
+    """`value` as `hint` asks: lists may become tuples, and `1e-3`, to YAML a string, a float."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return fill(hint, value, where)
     origin, options = typing.get_origin(hint), typing.get_args(hint)

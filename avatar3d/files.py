@@ -15,7 +15,7 @@ from avatar3d.errors import UserError
 
 @contextlib.contextmanager
 def atomic_output(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it at the end; removed on any exception, Ctrl-C too.
+    """A temporary path beside `path`, renamed to it at the end; removed on errors and Ctrl-C.
 
     The temporary name keeps the suffix, because writers choose their format by it.
     """
@@ -84,7 +84,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def _flush_to_disk(path: Path) -> None:
-    """A rename may reach the disk before the data does; after a power cut the file would be empty."""
+    """Else the rename may reach the disk first, and a power cut leave an empty file."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)

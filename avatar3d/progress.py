@@ -81,6 +81,7 @@ class _Meter:
             console=Console(stderr=True),
             transient=True,
         )
-        self.bar.add_task(self.label, total=self.total, completed=self.done)
+        task = self.bar.add_task(self.label, total=self.total)
+        self.bar.update(task, completed=self.done)
         self.bar.start()
         _Meter._bar_on_screen = True

@@ -1,0 +1,1 @@
+"""See and drive an avatar: a small server and a web client (not written yet)."""
