@@ -68,9 +68,8 @@ class CodePrior:
         self,
         names: tuple[str, ...],
         curvature: Float[np.ndarray, " E"],
-        settings: CodePriorSettings | None = None,
+        settings: CodePriorSettings,
     ) -> None:
-        settings = settings or CodePriorSettings()
         index = {name: number for number, name in enumerate(names)}
         size2 = np.maximum(curvature, 1e-3 * curvature.max())
         price = np.array([_price(name) for name in names])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -86,12 +87,19 @@ def project_state(
     return project(state.pose.apply(shape.points(state.codes)), focal_px)
 
 
-def code_prior(head: HeadModel, settings: CodePriorSettings | None = None) -> CodePrior:
-    """The prior with each coefficient's size as a frontal picture of the mean head shows it."""
-    shape = landmark_shape(head).of_person(np.zeros(head.identity_count))
-    motion = shape.derivative_by_code(np.zeros((1, head.expression_count)))[0, :, :2]  # x and y
+@lru_cache(maxsize=4)
+def code_prior(head: HeadModel, settings: CodePriorSettings) -> CodePrior:
+    """The prior over a head's codes; kept for the next call."""
+    return prior_of_shape(landmark_shape(head), head.expression_names, settings)
+
+
+def prior_of_shape(
+    shape: LandmarkShape, names: tuple[str, ...], settings: CodePriorSettings
+) -> CodePrior:
+    """Each coefficient's size is what a frontal picture of the mean face shows of it."""
+    motion = shape.derivative_by_code(np.zeros((1, len(names))))[0, :, :2]  # x and y
     curvature = (WEIGHTS[:, None, None] * motion**2).sum((0, 1)) / NOISE_M**2
-    return CodePrior(head.expression_names, curvature, settings)
+    return CodePrior(names, curvature, settings)
 
 
 def crop_camera(focal_px: float, size_px: int, distance_m: float) -> Camera:

@@ -1,0 +1,130 @@
+"""Learn where the detector sees a head's landmarks: a 3D offset each, over clips of many people.
+
+    python -m recon.track.learn_offsets --head default CLIP...
+
+Alternates between tracking every clip and one ridge regression: at its final pose each frame says
+in which direction of the picture every landmark is off; over poses that determines three
+dimensions. The offsets are symmetric, and hold no rigid motion, which belongs to the poses.
+
+A coefficient that most people seem to use most of the time is not an expression but a neutral face
+that differs from the detector's: its usual value goes into the offsets too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors.numpy import save_file
+
+from avatar3d.heads import HeadModel
+from recon.track.landmark_shape import (
+    LANDMARK_OFFSETS,
+    LandmarkShape,
+    build_landmark_shape,
+    learned_offsets,
+)
+from recon.track.observation import frame_weights
+from recon.track.rotation import skew
+from recon.track.solver import FrameState
+from recon.track.support import SupportSettings, solve_support
+from recon.track.tracking import prior_of_shape, project_state
+from recon.track.observation import projection_derivative
+
+OFFSET_SIGMA_M = 4e-3  # how far offsets are expected to reach
+RESTING_QUANTILE = 0.2  # a clip's coefficient is at rest in at least this share of its frames
+
+
+@dataclass(frozen=True)
+class LearnedOffsets:
+    offsets: Float[np.ndarray, "478 3"]  # metres, head frame
+    resting_codes: Float[np.ndarray, " E"]  # what stays of the neutral's bias after learning
+    residual_px: list[float]  # mean landmark distance at 512, a round
+
+
+def learn_offsets(
+    head: HeadModel,
+    clips: Iterable[Float[np.ndarray, "F 478 2"]],
+    rounds: int = 6,
+    focal_px: float = 1500.0,
+) -> LearnedOffsets:
+    """`clips` hold landmarks of one person each, px about the centre of a 512 px crop."""
+    clips = list(clips)
+    settings = SupportSettings(joint_steps=6, final_steps=1)
+    offsets = np.zeros((478, 3))
+    residuals, resting = [], np.zeros(head.expression_count)
+    for _ in range(rounds):
+        shape = build_landmark_shape(head, offsets)
+        prior = prior_of_shape(shape, head.expression_names, settings.code)
+        system = np.zeros((478, 3, 3))
+        target = np.zeros((478, 3))
+        lengths, rests = [], []
+        for landmarks_px in clips:
+            identity, focal, state = solve_support(shape, prior, landmarks_px, focal_px, settings)
+            person = shape.of_person(identity)
+            residual = landmarks_px - project_state(person, state, focal)
+            _add_clip(system, target, person, state, residual, focal)
+            lengths.append(np.linalg.norm(residual, axis=-1).mean())
+            rests.append(np.quantile(state.codes, RESTING_QUANTILE, axis=0))
+        resting = np.median(rests, axis=0)
+        # Every clip counts as one observation with the model's own noise.
+        system = system / len(clips) + np.eye(3) / OFFSET_SIGMA_M**2 / len(clips)
+        target = target / len(clips) - offsets / OFFSET_SIGMA_M**2 / len(clips)
+        step = np.linalg.solve(system, target[..., None])[..., 0]
+        neutral_bias = shape.points(resting[None])[0] - shape.neutral
+        offsets = _symmetric(offsets + step + neutral_bias, landmark_mirror(shape))
+        offsets -= _rigid_part(offsets, shape.neutral)
+        residuals.append(float(np.mean(lengths)))
+    return LearnedOffsets(offsets, resting, residuals)
+
+
+def _add_clip(
+    system: np.ndarray,
+    target: np.ndarray,
+    person: LandmarkShape,
+    state: FrameState,
+    residual_px: np.ndarray,
+    focal_px: float,
+) -> None:
+    points = state.pose.apply(person.points(state.codes))
+    by_offset = projection_derivative(points, focal_px) @ state.pose.rotation[:, None]
+    weights = frame_weights(residual_px, state.pose, person, focal_px)
+    # Per landmark, frames averaged: relative weights between landmarks play no part here.
+    weights = weights / weights.mean(0).clip(1e-12) * 1e6 / len(residual_px)
+    depth = (state.pose.translation[:, 2:3] / focal_px) ** 2
+    weighted = (weights * depth)[..., None, None] * by_offset
+    system += np.einsum("flij,flik->ljk", weighted, by_offset)
+    target += np.einsum("flij,fli->lj", weighted, residual_px)
+
+
+def landmark_mirror(shape: LandmarkShape) -> Int[np.ndarray, " 478"]:
+    """The landmark on the other side, by position on the symmetric neutral face."""
+    from scipy.optimize import linear_sum_assignment
+
+    points = shape.neutral
+    flipped = points * np.array([-1.0, 1.0, 1.0])
+    distance = np.linalg.norm(points[:, None] - flipped[None], axis=-1)
+    mirror = linear_sum_assignment(distance + distance.T)[1]
+    return mirror
+
+
+def _symmetric(offsets: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    return (offsets + offsets[mirror] * np.array([-1.0, 1.0, 1.0])) / 2
+
+
+def _rigid_part(offsets: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The translation and small turn that explain the offsets best."""
+    basis = np.concatenate([np.repeat(np.eye(3)[None], 478, axis=0), -skew(points)], axis=2)
+    basis = basis.reshape(-1, 6)
+    return (basis @ (np.linalg.pinv(basis) @ offsets.reshape(-1))).reshape(478, 3)
+
+
+def save_offsets(head_name: str, offsets: Float[np.ndarray, "478 3"], path: Path) -> None:
+    """Add or replace one head's offsets in the file of all."""
+    tensors = {name: value.astype(np.float32) for name, value in learned_offsets().items()}
+    tensors[head_name] = offsets.astype(np.float32)
+    save_file(tensors, str(path))
+    learned_offsets.cache_clear()
