@@ -13,7 +13,7 @@ from torch import Tensor
 from avatar3d.binding import Binding, Frames
 from avatar3d.codes import ExpressionCode
 from avatar3d.gaussians import Gaussians
-from avatar3d.geometry import matrix_to_quaternion, quaternion_multiply, rotate
+from avatar3d.geometry import quaternion_multiply, rotate
 from avatar3d.heads import HeadModel
 from avatar3d.light import irradiance
 from avatar3d.template import Template, make_template
@@ -37,17 +37,21 @@ class Attributes:
 class ExpressionBasis:
     """A low-rank change of the attributes with the code: wrinkles, the mouth's inside.
 
-    weights(code) = (coefficients - mean) @ projection; attributes += sum_k weights_k * basis_k.
+    weights(code) = (coefficients - mean) @ projection, held within what the support frames showed,
+    because beyond it nothing was learned; attributes += sum_k weights_k * basis_k.
     """
 
     mean: Tensor  # [E]
     projection: Tensor  # [E, K]
     offsets: Tensor  # [K, N, 3] metres
     colors: Tensor  # [K, N, 3]
+    limits: Tensor  # [2, K] least and greatest weights
 
     def weights(self, coefficients: Tensor) -> Tensor:
+        """Weights [..., K] of coefficients [..., E]."""
         count = min(coefficients.shape[-1], len(self.mean))
-        return (coefficients[..., :count] - self.mean[:count]) @ self.projection[:count]
+        weights = (coefficients[..., :count] - self.mean[:count]) @ self.projection[:count]
+        return torch.minimum(torch.maximum(weights, self.limits[0]), self.limits[1])
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def pose_gaussians(
         colors = colors + torch.einsum("...k,knc->...nc", weights, basis.colors)
     means = frames.positions + rotate(frames.rotations, offsets)
     local = torch.nn.functional.normalize(attributes.rotations, dim=-1)
-    quaternions = quaternion_multiply(matrix_to_quaternion(frames.rotations), local)
+    quaternions = quaternion_multiply(frames.quaternions, local)
     growth = torch.cat([frames.stretch, torch.ones_like(frames.stretch[..., :1])], dim=-1)
     if light is not None:
         colors = colors * irradiance(light, frames.rotations[..., :, 2])

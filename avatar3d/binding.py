@@ -9,6 +9,7 @@ stretches with the skin.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from avatar3d.codes import ExpressionCode
-from avatar3d.geometry import triangle_normals
+from avatar3d.geometry import matrix_to_quaternion, triangle_normals
 from avatar3d.template import Template
 
 _STRETCH_LIMITS = (0.3, 3.0)
@@ -27,6 +28,7 @@ class Frames(NamedTuple):
 
     positions: Tensor  # [..., N, 3] metres, world
     rotations: Tensor  # [..., N, 3, 3]: columns tangent, bitangent, normal
+    quaternions: Tensor  # [..., N, 4] wxyz, the same rotations
     stretch: Tensor  # [..., N, 2]: growth along tangent and bitangent since the neutral face
 
 
@@ -42,8 +44,7 @@ class Binding:
         self.triangles = corners  # [F', 3]
         vertex_count, triangle_count = len(used_vertices), len(used_triangles)
 
-        weights, areas = _tangent_weights(head.neutral[used_vertices], corners)
-        self._tangent_weights = weights
+        self._tangent_weights = _tangent_weights(head.neutral[used_vertices], corners)
         self._to_vertices = SparseMap(
             rows=corners.T.reshape(-1),
             columns=torch.arange(triangle_count).repeat(3),
@@ -62,22 +63,25 @@ class Binding:
         self._rest_area = rest[..., 3:6].norm(dim=-1)
 
     def frames(self, code: ExpressionCode) -> Frames:
-        return self.frames_of_vertices(self.rig.pose(code))
+        """The anchors' frames for one code or a batch; differentiable."""
+        return self._oriented(self._surface(self.rig.pose(code)))
 
-    def frames_of_vertices(self, vertices: Tensor) -> Frames:
-        """Frames on the posed vertices of `self.rig`, [..., V', 3]."""
-        surface = self._surface(vertices)
+    def positions(self, code: ExpressionCode) -> Tensor:
+        """The anchors alone, [..., N, 3] metres in the world: a third of the work of `frames`."""
+        return self._to_anchors(self.rig.pose(code))
+
+    def _oriented(self, surface: Tensor) -> Frames:
         positions, normals, tangents = surface.split(3, dim=-1)
         normal = normalize(normals, dim=-1)
         along = tangents - normal * (normal * tangents).sum(-1, keepdim=True)
         tangent = normalize(along, dim=-1)
-        bitangent = torch.linalg.cross(normal, tangent)
+        rotations = torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)
         growth_tangent = along.norm(dim=-1) / self._rest_tangent
         growth_area = normals.norm(dim=-1) / self._rest_area
         stretch = torch.stack(
             [growth_tangent, growth_area / growth_tangent.clamp(min=1e-3)], dim=-1
         ).clamp(*_STRETCH_LIMITS)
-        return Frames(positions, torch.stack([tangent, bitangent, normal], dim=-1), stretch)
+        return Frames(positions, rotations, matrix_to_quaternion(rotations), stretch)
 
     def _surface(self, vertices: Tensor) -> Tensor:
         """Position, summed normal and summed tangent at every anchor, [..., N, 9]."""
@@ -95,7 +99,7 @@ def _tangent_length(surface: Tensor) -> Tensor:
     return (tangent - normal * (normal * tangent).sum(-1, keepdim=True)).norm(dim=-1).clamp(min=1e-12)
 
 
-def _tangent_weights(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
+def _tangent_weights(vertices: Tensor, triangles: Tensor) -> Tensor:
     """Weights [F, 2] of the two edges that make each triangle's tangent, times its area."""
     a, b, c = vertices[triangles].unbind(1)
     first, second = b - a, c - a
@@ -115,7 +119,7 @@ def _tangent_weights(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tenso
     r1, r2 = (first * tangent).sum(-1), (second * tangent).sum(-1)
     determinant = (g11 * g22 - g12 * g12).clamp(min=1e-18)
     weights = torch.stack([g22 * r1 - g12 * r2, g11 * r2 - g12 * r1], dim=-1)
-    return weights * (area / determinant)[:, None], area
+    return weights * (area / determinant)[:, None]
 
 
 class SparseMap:
@@ -152,7 +156,9 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) 
     order = torch.argsort(rows * shape[1] + columns)
     counts = torch.bincount(rows, minlength=shape[0])
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    # Built from checked indices; torch's own check costs more than the product.
-    return torch.sparse_csr_tensor(
-        starts, columns[order], values[order], shape, check_invariants=False
-    )
+    with warnings.catch_warnings():
+        # torch says once that sparse CSR is in beta; products with dense columns are all we use.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(
+            starts, columns[order], values[order], shape, check_invariants=False
+        )

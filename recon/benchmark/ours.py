@@ -1,0 +1,72 @@
+"""This project in the few-shot benchmark: track the support, fit, follow landmarks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from avatar3d.avatar import Avatar
+from avatar3d.codes import ExpressionCode
+from avatar3d.heads import load_head
+from recon.benchmark.clip import EVAL_PX, PreparedClip, PreparedFrame
+from recon.benchmark.method import Fitted, Method
+from recon.fit.fitter import FitConfig, fit_avatar
+from recon.fit.observation import Observation
+from recon.track.frames import track_frames
+from recon.track.support import track_support
+from recon.track.tracking import Tracking
+from render.rasterize import rasterize, warm_up
+
+
+class Ours(Method):
+    """An avatar fitted to the support frames; test codes come from landmarks alone."""
+
+    name = "ours"
+
+    def __init__(self, head: str = "default", config: FitConfig | None = None) -> None:
+        self._head = load_head(head)
+        self._config = config
+        if self._head.name != "default":
+            self.name = f"ours_{self._head.name}"
+        warm_up()
+
+    def settings(self) -> dict[str, object]:
+        return {
+            "head": self._head.name,
+            "fit": dataclasses.asdict(self._config) if self._config else "default for the shots",
+        }
+
+    def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:
+        landmarks = np.stack([frame.landmarks for frame in support])
+        size_px = len(support[0].image)
+        tracking = track_support(landmarks, size_px, self._head)
+        observations = [
+            Observation(frame.picture(), frame.alpha(), frame.inside()) for frame in support
+        ]
+        fit = fit_avatar(tracking, observations, self._config)
+        return FittedAvatar(fit.avatar, tracking)
+
+
+class FittedAvatar(Fitted):
+    """An avatar and the tracker that knows its person."""
+
+    def __init__(self, avatar: Avatar, tracking: Tracking) -> None:
+        self.avatar = avatar
+        self.tracking = tracking
+
+    def code(self, landmarks: np.ndarray) -> ExpressionCode:
+        """The code of one frame's landmarks [478, 3], px of the crop."""
+        return track_frames(self.tracking, landmarks[None]).at(0)
+
+    def render(self, test_index: int, clip: PreparedClip) -> np.ndarray:
+        camera = self.tracking.camera.resized(EVAL_PX, EVAL_PX)
+        with torch.no_grad():
+            gaussians = self.avatar.gaussians(self.code(clip.landmarks[test_index]))
+            picture = rasterize(gaussians, camera, background=torch.ones(3)).colors
+        return picture.clamp(0, 1).numpy()
+
+    def figures(self) -> dict[str, float]:
+        return {"gaussians": float(self.avatar.count)}

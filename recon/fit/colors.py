@@ -1,0 +1,117 @@
+"""First colours: each anchor takes what the frames that see it show; the rest is filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
+from recon.fit.observation import Sighting, in_picture, sample
+
+_DEPTH_TOLERANCE_M = 0.005
+_INNER_DEPTH_TOLERANCE_M = 0.0025  # teeth and eyes lie close behind lips and lids
+_MIN_COSINE = 0.2
+_HAIR_THICK_M = 0.003  # above this an anchor stands off the surface and may be seen edge-on
+_INNER = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "gums", "tongue", "mouth")
+# The mouth's inside where no frame shows it, under light that makes skin 0.6 bright.
+_PLAUSIBLE = {
+    ("mouth",): (0.28, 0.10, 0.09),
+    ("gums",): (0.55, 0.30, 0.28),
+    ("tongue",): (0.58, 0.28, 0.27),
+    ("upper_teeth", "lower_teeth"): (0.86, 0.82, 0.75),
+}
+
+
+@dataclass(frozen=True)
+class FirstColors:
+    colors: np.ndarray  # [N, 3]
+    seen: np.ndarray  # [N] bool: some frame shows this anchor
+
+
+def unproject(
+    template: Template, sightings: Sequence[Sighting], heights: np.ndarray
+) -> FirstColors:
+    """Median over the frames that see an anchor well, then mirrored, then spread from neighbours."""
+    samples, weights = zip(*(_look(template, sighting, heights) for sighting in sightings))
+    samples, weights = np.stack(samples), np.stack(weights)  # [F, N, 3], [F, N]
+    seen = (weights > 0).any(0)
+    good = (weights > 0) & (weights >= 0.5 * weights.max(0))
+    colors = _masked_median(samples, good)
+
+    skin = np.median(colors[template.is_part("face").numpy() & seen], axis=0)
+    colors = _fill(template, colors, seen)
+    brightness = skin.mean() / 0.6
+    for parts, plausible in _PLAUSIBLE.items():
+        inside = template.is_part(*parts).numpy()
+        usual = np.clip(np.array(plausible) * brightness, 0, 1)
+        if "teeth" in parts[0]:
+            colors[inside & ~seen] = usual
+        else:
+            # What shines through slightly open lips is mostly shadow: believe half of it.
+            colors[inside] = np.where(seen[inside, None], 0.5 * colors[inside] + 0.5 * usual, usual)
+    scalp = template.is_part("scalp").numpy()
+    colors[scalp] *= 0.8  # under the hair it is darker than what the hair shows
+    return FirstColors(np.clip(colors, 0, 1).astype(np.float32), seen)
+
+
+def _look(
+    template: Template, sighting: Sighting, heights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [N, 3] and how well this frame sees each anchor, [N], 0 where it does not."""
+    observation = sighting.observation
+    points = sighting.positions + sighting.normals * heights[:, None]
+    pixels, depth = sighting.project(points)
+    cosine = sighting.facing(points, sighting.normals)
+    surface = sample(np.minimum(sighting.depth, 1e3), pixels)
+    tolerance = np.where(
+        template.is_part(*_INNER).numpy(), _INNER_DEPTH_TOLERANCE_M, _DEPTH_TOLERANCE_M
+    )
+    seen = (
+        (depth < surface + tolerance)
+        & (cosine > np.where(heights > _HAIR_THICK_M, 0.0, _MIN_COSINE))
+        & (sample(observation.matte, pixels) > 0.7)
+        & in_picture(observation, pixels)
+        & (template.layer.numpy() != SHEET)
+    )
+    return sample(observation.colors, pixels), np.where(seen, np.maximum(cosine, 0.05), 0.0)
+
+
+def _masked_median(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Median over the first axis of the entries in `mask` [F, N]; 0 where there is none."""
+    masked = np.ma.array(values, mask=np.repeat(~mask[..., None], values.shape[-1], axis=-1))
+    return np.ma.median(masked, axis=0).filled(0.0)
+
+
+def _fill(template: Template, colors: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Unseen anchors take their mirror image's colour, else a blend of the nearest known ones."""
+    points = template.neutral_points().numpy()
+    layer = template.layer.numpy()
+    groups = [
+        template.is_part("face", "eyelids").numpy(),
+        template.is_part("ears", "neck", "bust").numpy(),
+        (layer == HAIR_INNER) | (layer == HAIR_OUTER) | template.is_part("scalp").numpy(),
+        template.is_part("left_eyeball", "right_eyeball").numpy(),
+        template.is_part("upper_teeth", "lower_teeth").numpy(),
+    ]
+    filled = colors.copy()
+    for group in groups:
+        known, unknown = np.where(group & seen)[0], np.where(group & ~seen)[0]
+        if len(known) < 8:  # nothing to go by here: the rest of the skin decides
+            known = np.where(seen & (layer == SKIN))[0]
+        if not len(unknown) or not len(known):
+            continue
+        tree = cKDTree(points[known])
+        distance, nearest = tree.query(points[unknown] * np.array([-1.0, 1.0, 1.0]), k=3)
+        mirrored = distance[:, 0] < 0.005
+        filled[unknown[mirrored]] = colors[known[nearest[mirrored]]].mean(1)
+        known = np.concatenate([known, unknown[mirrored]])
+        unknown = unknown[~mirrored]
+        if len(unknown):
+            distance, nearest = cKDTree(points[known]).query(points[unknown], k=min(12, len(known)))
+            weight = 1 / (distance + 5e-4) ** 2
+            weight /= weight.sum(1, keepdims=True)
+            filled[unknown] = (filled[known[nearest]] * weight[..., None]).sum(1)
+    return filled

@@ -1,0 +1,53 @@
+"""How the fit refines: numbers with their units; presets in configs/ override them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Adam's step sizes at the first iteration; they fall along a half cosine to a tenth."""
+
+    offsets: float = 6e-5  # metres
+    rotations: float = 0.004
+    log_scales: float = 0.012
+    opacity_logits: float = 0.03
+    colors: float = 0.008
+    basis_offsets: float = 2e-5  # metres
+    basis_colors: float = 0.003
+
+
+@dataclass(frozen=True)
+class PoseRates:
+    """Step sizes of a frame's pose and code, refined with the picture."""
+
+    rotation: float = 0.008  # radians
+    translation: float = 4e-4  # metres
+    coefficients: float = 0.04
+    neck: float = 0.008  # radians
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Refinement of an avatar on its support frames."""
+
+    iterations: int = 260
+    learning_rates: LearningRates = field(default_factory=LearningRates)
+    pose_rates: PoseRates = field(default_factory=PoseRates)
+    refine_codes: bool = True
+    refine_codes_after: float = 0.15  # of the iterations: first let the colours settle
+    basis_rank: int = 8  # 0: the look does not change with the code
+    ssim_weight: float = 0.2
+    alpha_weight: float = 0.3
+    # Neighbouring anchors move alike; energies are means over the anchors.
+    offset_smoothness: float = 3e3  # per square metre
+    offset_prior: float = 2.5e2  # per square metre, toward the start
+    color_smoothness: float = 0.05
+    color_prior: float = 0.01
+    scale_prior: float = 0.01
+    basis_smoothness: float = 0.5  # of the attributes' own
+    scale_range: tuple[float, float] = (0.25, 2.2)  # of the footprint
+    max_opacity_logit: float = 6.0
+    max_offset_m: float = 0.06  # long hair; nothing of a head stands farther off
+    seed: int = 0

@@ -1,0 +1,73 @@
+"""Tracked support frames -> avatar: look, start, refine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from avatar3d.avatar import Avatar
+from avatar3d.codes import ExpressionCode
+from avatar3d.geometry import quaternion_to_matrix
+from avatar3d.template import make_template
+from recon.fit.config import RefineConfig
+from recon.fit.observation import Observation, Sighting, sight
+from recon.fit.refine import refine
+from recon.fit.start import start_attributes
+from recon.track.tracking import Tracking
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What the fit makes: how many Gaussians, from pictures of what size, refined how."""
+
+    gaussian_count: int = 24_000
+    refine: RefineConfig = field(default_factory=RefineConfig)
+
+
+@dataclass(frozen=True)
+class Fit:
+    avatar: Avatar
+    codes: ExpressionCode  # [F, ...] of the support frames, refined
+    start: Avatar  # before refinement: what refinement must beat
+    losses: list[float]
+
+
+def fit_avatar(
+    tracking: Tracking,
+    observations: Sequence[Observation],
+    config: FitConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fit:
+    """An avatar of the tracked person from their support frames."""
+    config = config or FitConfig()
+    template = make_template(tracking.head, config.gaussian_count)
+    blank = Avatar(tracking.head, tracking.identity, attributes=None)  # type: ignore[arg-type]
+    from avatar3d.binding import Binding
+
+    binding = Binding(template, tracking.identity)
+    surface = template.head.rig(tracking.identity)
+    with torch.no_grad():
+        sightings: list[Sighting] = [
+            sight(observation, template, binding, surface, tracking.codes.at(index), tracking.camera)
+            for index, observation in enumerate(observations)
+        ]
+        start = start_attributes(template, sightings, most_frontal(tracking.codes))
+    refined = refine(
+        template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
+        progress=progress,
+    )  # fmt: skip
+    avatar = replace(blank, attributes=refined.attributes, basis=refined.basis)
+    return Fit(
+        avatar=avatar,
+        codes=refined.codes,
+        start=replace(blank, attributes=start.attributes),
+        losses=refined.losses,
+    )
+
+
+def most_frontal(codes: ExpressionCode) -> int:
+    """The frame [F] whose face looks most nearly into the camera; yaw counts more than pitch."""
+    forward = quaternion_to_matrix(codes.head_rotation)[:, :, 2]
+    return int((forward[:, 0].abs() + 0.5 * forward[:, 1].abs()).argmin())

@@ -1,0 +1,80 @@
+"""How far the hair stands off the skull, from silhouettes.
+
+A point above the scalp that falls outside any frame's matte cannot be hair: the largest height
+that all frames allow is the visual hull along the anchor's normal (Laurentini 1994). Only anchors
+near a silhouette know their height from it; the others take it from their neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import spsolve
+from scipy.spatial import cKDTree
+
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
+from recon.fit.observation import Sighting, in_picture, sample
+
+_STEP_M = 0.0025
+_MAX_M = 0.055
+_TYPICAL_M = 0.009  # where no silhouette speaks: short hair
+_SILHOUETTE_COSINE = 0.3
+_TRUST_TYPICAL = 0.003  # against 1 for an anchor at a silhouette
+_SMOOTHNESS = 0.15
+# The layers lie within the hull, not on it: a Gaussian is as thick as its scale.
+_LAYER_DEPTH = {HAIR_INNER: 0.80, HAIR_OUTER: 0.97}
+
+
+def hair_heights(template: Template, sightings: Sequence[Sighting]) -> np.ndarray:
+    """Offset along the normal of every anchor, [N] metres; 0 for those that are not hair."""
+    layer = template.layer.numpy()
+    hair = np.where((layer == HAIR_INNER) | (layer == HAIR_OUTER))[0]
+    allowed = np.full(len(hair), _MAX_M)
+    trust = np.full(len(hair), _TRUST_TYPICAL)
+    for sighting in sightings:
+        reached = _reach(sighting, hair)
+        allowed = np.minimum(allowed, reached)
+        top = sighting.positions[hair] + sighting.normals[hair] * np.minimum(reached, 0.05)[:, None]
+        pixels, _ = sighting.project(top)
+        cosine = sighting.facing(sighting.positions[hair], sighting.normals[hair])
+        # A matte that ends at the picture's edge tells nothing about the hair beyond it.
+        known = in_picture(sighting.observation, pixels, border_px=2.0)
+        trust[(np.abs(cosine) < _SILHOUETTE_COSINE) & (reached < _MAX_M - _STEP_M) & known] = 1.0
+
+    heights = _spread(
+        template.neutral_points().numpy()[hair],
+        np.where(trust > 0.5, np.minimum(allowed, 0.045), _TYPICAL_M),
+        trust,
+    )
+    heights = np.clip(np.minimum(heights, allowed), 0.0, _MAX_M)
+    depth = np.array([_LAYER_DEPTH.get(number, 0.0) for number in range(int(layer.max()) + 1)])
+    result = np.zeros(template.count, np.float32)
+    result[hair] = heights * depth[layer[hair]]
+    return result
+
+
+def _reach(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:
+    """The height up to which every point along the normal stays in this frame's matte, [M]."""
+    matte = cv2.GaussianBlur(sighting.observation.matte, (0, 0), 1.0)
+    positions, normals = sighting.positions[anchors], sighting.normals[anchors]
+    reached, alive = np.zeros(len(anchors)), np.ones(len(anchors), bool)
+    for height in np.arange(0.0, _MAX_M + 1e-6, _STEP_M):
+        pixels, _ = sighting.project(positions + normals * height)
+        outside = in_picture(sighting.observation, pixels) & (sample(matte, pixels) <= 0.5)
+        alive &= ~outside
+        reached[alive] = height
+    return reached
+
+
+def _spread(points: np.ndarray, values: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """Values that follow their data where trusted and their neighbours elsewhere."""
+    count = len(points)
+    neighbours = cKDTree(points).query(points, k=9)[1][:, 1:]
+    rows = np.repeat(np.arange(count), 8)
+    weights = sp.csr_matrix((np.ones(count * 8), (rows, neighbours.reshape(-1))), (count, count))
+    weights = (weights + weights.T) / 2
+    laplacian = sp.diags(np.asarray(weights.sum(1)).ravel()) - weights
+    return spsolve((sp.diags(trust) + _SMOOTHNESS * laplacian).tocsc(), trust * values)

@@ -1,0 +1,108 @@
+"""What the fit sees of one frame, and how the head's anchors fall on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from avatar3d.binding import Binding, Frames
+from avatar3d.camera import Camera
+from avatar3d.codes import ExpressionCode
+from avatar3d.template import SHEET_PART, Template
+from render.mesh import project_points, rasterize_mesh
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One frame at the size of the fit. Colours are the person's, free of background."""
+
+    colors: Float[np.ndarray, "S S 3"]  # sRGB 0..1
+    matte: Float[np.ndarray, "S S"]  # 0..1, 1 = person
+    valid: Bool[np.ndarray, "S S"]  # inside the picture
+
+    @property
+    def size_px(self) -> int:
+        return len(self.matte)
+
+    def on_white(self) -> Float[np.ndarray, "S S 3"]:
+        """The person on white, also outside the picture."""
+        alpha = (self.matte * self.valid)[..., None]
+        return (self.colors * alpha + 1 - alpha).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """The anchors and the head's surface as one frame's camera sees them; numpy, no gradients."""
+
+    observation: Observation
+    positions: Float[np.ndarray, "N 3"]  # anchors, world, metres
+    rotations: Float[np.ndarray, "N 3 3"]  # columns tangent, bitangent, normal
+    depth: Float[np.ndarray, "S S"]  # of the head's mesh, metres, inf where there is none
+    viewmat: Float[np.ndarray, "4 4"]
+    K: Float[np.ndarray, "3 3"]
+
+    @property
+    def normals(self) -> Float[np.ndarray, "N 3"]:
+        return self.rotations[:, :, 2]
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points -> px [P, 2], depth [P] metres."""
+        return project_points(points, self.viewmat, self.K)
+
+    def facing(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        """Cosine between normal and direction to the camera, [P]."""
+        centre = -self.viewmat[:3, :3].T @ self.viewmat[:3, 3]
+        to_camera = centre - points
+        to_camera /= np.linalg.norm(to_camera, axis=1, keepdims=True)
+        return (normals * to_camera).sum(1)
+
+
+def sight(
+    observation: Observation,
+    template: Template,
+    binding: Binding,
+    vertices_rig,
+    code: ExpressionCode,
+    camera: Camera,
+) -> Sighting:
+    """Pose the anchors and the head's surface by one code and look at them with the camera."""
+    frames: Frames = binding.frames(code)
+    camera = camera.resized(observation.size_px, observation.size_px)
+    viewmat, K = camera.viewmat.numpy(), camera.K.numpy()
+    surface = (template.head.triangle_part != SHEET_PART).numpy()
+    pixels, depth = project_points(vertices_rig.pose(code).numpy(), viewmat, K)
+    mesh = rasterize_mesh(
+        pixels,
+        depth,
+        template.head.triangles.numpy()[surface],
+        observation.size_px,
+        observation.size_px,
+    )
+    return Sighting(
+        observation, frames.positions.numpy(), frames.rotations.numpy(), mesh.depth, viewmat, K
+    )
+
+
+def sample(image: np.ndarray, points_px: np.ndarray) -> np.ndarray:
+    """Bilinear samples of [H, W] or [H, W, C] at px [P, 2] (first pixel's centre at 0.5)."""
+    height, width = image.shape[:2]
+    x = np.clip(points_px[:, 0] - 0.5, 0, width - 1.001)
+    y = np.clip(points_px[:, 1] - 0.5, 0, height - 1.001)
+    left, top = x.astype(np.int64), y.astype(np.int64)
+    wx, wy = x - left, y - top
+    if image.ndim == 3:
+        wx, wy = wx[:, None], wy[:, None]
+    upper = image[top, left] * (1 - wx) + image[top, left + 1] * wx
+    lower = image[top + 1, left] * (1 - wx) + image[top + 1, left + 1] * wx
+    return upper * (1 - wy) + lower * wy
+
+
+def in_picture(
+    observation: Observation, points_px: np.ndarray, border_px: float = 1.0
+) -> np.ndarray:
+    """Which px [P, 2] lie inside the crop and inside the picture that it was cut from."""
+    size = observation.size_px
+    inside = ((points_px > border_px) & (points_px < size - border_px)).all(1)
+    return inside & (sample(observation.valid.astype(np.float32), points_px) > 0.9)

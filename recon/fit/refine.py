@@ -1,0 +1,279 @@
+"""Photometric refinement: a few hundred steps that make the avatar match its support frames.
+
+L1 + SSIM on the matted crop and L1 on the matte, one frame a step, attributes under Adam. Pose and
+code of the frame are refined with it, because landmarks alone leave more than a decibel behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.avatar import Attributes, ExpressionBasis, pose_gaussians
+from avatar3d.binding import Binding, Frames
+from avatar3d.camera import Camera
+from avatar3d.codes import ExpressionCode
+from avatar3d.geometry import quaternion_multiply, rotation_vector_to_quaternion
+from avatar3d.template import Template
+from recon.fit.config import RefineConfig
+from recon.fit.observation import Observation
+from recon.fit.regularity import Smoothness
+from recon.fit.start import Start
+from render.losses import PreparedTarget, photometric_loss, prepare_target
+from render.rasterize import rasterize
+
+_WHITE = torch.ones(3)
+_ORIENTATION_EVERY = 6
+
+
+@dataclass(frozen=True)
+class Refined:
+    attributes: Attributes
+    basis: ExpressionBasis | None
+    codes: ExpressionCode  # [F, ...] of the support frames, refined on their pixels
+    losses: list[float]  # one an iteration
+
+
+@dataclass(frozen=True)
+class _Target:
+    picture: PreparedTarget
+    matte: Tensor  # [S, S]
+    weight: Tensor  # [S, S], sums to 1 over the valid pixels
+
+
+def refine(
+    template: Template,
+    binding: Binding,
+    start: Start,
+    observations: Sequence[Observation],
+    codes: ExpressionCode,
+    camera: Camera,
+    config: RefineConfig,
+    light: Tensor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Refined:
+    """Refine attributes, expression basis and the frames' codes from a start."""
+    size = observations[0].size_px
+    camera = camera.resized(size, size)
+    targets = [_prepare(observation) for observation in observations]
+    model = _Model(template, start, codes, config)
+    poses = [_FramePose(codes.at(index), config) for index in range(len(observations))]
+    order = _FrameOrder(len(observations), config.seed)
+    losses = []
+    for iteration in range(config.iterations):
+        decay = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))
+        refine_pose = (
+            config.refine_codes and iteration >= config.refine_codes_after * config.iterations
+        )
+        frame = order.next()
+        pose, target = poses[frame], targets[frame]
+        frames, code = pose.frames(binding, refine_pose)
+        gaussians = pose_gaussians(frames, code, model.attributes, model.basis, light)
+        rendering = rasterize(gaussians, camera, background=_WHITE)
+        loss = photometric_loss(rendering.colors, target.picture, config.ssim_weight)
+        alpha_loss = ((rendering.alpha - target.matte).abs() * target.weight).sum()
+        (loss + config.alpha_weight * alpha_loss).backward()
+        model.step(decay)
+        if refine_pose:
+            pose.step(decay)
+        losses.append(float(loss.detach()))
+        if progress:
+            progress(iteration + 1, config.iterations)
+    return Refined(
+        attributes=model.detached_attributes(),
+        basis=model.detached_basis(),
+        codes=ExpressionCode.stack([pose.code() for pose in poses]),
+        losses=losses,
+    )
+
+
+class _Model:
+    """The attributes and the basis under Adam, with their regularity and limits."""
+
+    def __init__(
+        self, template: Template, start: Start, codes: ExpressionCode, config: RefineConfig
+    ) -> None:
+        self._config = config
+        self._start = start.attributes
+        self.attributes = Attributes(
+            *(
+                getattr(start.attributes, f.name).clone().requires_grad_()
+                for f in fields(Attributes)
+            )
+        )
+        self.basis = _start_basis(codes.coefficients, template.count, config.basis_rank)
+        self._smoothness = Smoothness(template)
+        footprint = torch.from_numpy(start.footprint_m)[:, None].log()
+        low, high = config.scale_range
+        self._scale_limits = footprint + math.log(low), footprint + math.log(high)
+        rates = config.learning_rates
+        groups = [
+            (getattr(self.attributes, f.name), getattr(rates, f.name)) for f in fields(Attributes)
+        ]
+        if self.basis is not None:
+            groups += [
+                (self.basis.offsets, rates.basis_offsets),
+                (self.basis.colors, rates.basis_colors),
+            ]
+        self._rates = [rate for _, rate in groups]
+        self._optimizer = torch.optim.Adam(
+            [{"params": [value], "lr": rate} for value, rate in groups],
+            betas=(0.9, 0.99),
+            eps=1e-12,
+            fused=True,
+        )
+
+    @torch.no_grad()
+    def step(self, decay: float) -> None:
+        self._add_regularity()
+        for group, rate in zip(self._optimizer.param_groups, self._rates):
+            group["lr"] = rate * decay
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        config, values = self._config, self.attributes
+        low, high = self._scale_limits
+        values.log_scales.copy_(torch.minimum(torch.maximum(values.log_scales, low), high))
+        values.colors.clamp_(0.0, 1.0)
+        values.opacity_logits.clamp_(-config.max_opacity_logit, config.max_opacity_logit)
+        values.offsets.clamp_(-config.max_offset_m, config.max_offset_m)
+        values.rotations.div_(values.rotations.norm(dim=-1, keepdim=True))
+
+    def _add_regularity(self) -> None:
+        """Gradients of the quadratic energies, each a mean over the anchors."""
+        config, values = self._config, self.attributes
+        share = 1.0 / len(values.offsets)
+
+        def add(value: Tensor, start: Tensor, smoothness: float, prior: float) -> None:
+            moved = value - start
+            gradient = prior * moved
+            if smoothness:
+                gradient += smoothness * self._smoothness.gradient(moved)
+            value.grad.add_(gradient, alpha=2 * share)
+
+        add(values.offsets, self._start.offsets, config.offset_smoothness, config.offset_prior)
+        add(values.colors, self._start.colors, config.color_smoothness, config.color_prior)
+        add(values.log_scales, self._start.log_scales, 0.0, config.scale_prior)
+        if self.basis is not None:
+            zero = torch.zeros(())
+            scale = config.basis_smoothness
+            add(self.basis.offsets, zero, scale * config.offset_smoothness, config.offset_prior)
+            add(self.basis.colors, zero, scale * config.color_smoothness, 2 * config.color_prior)
+
+    def detached_attributes(self) -> Attributes:
+        return Attributes(*(getattr(self.attributes, f.name).detach() for f in fields(Attributes)))
+
+    def detached_basis(self) -> ExpressionBasis | None:
+        basis = self.basis
+        return basis and replace(
+            basis, offsets=basis.offsets.detach(), colors=basis.colors.detach()
+        )
+
+
+class _FramePose:
+    """One frame's code, refined as small steps from where the tracker put it."""
+
+    def __init__(self, code: ExpressionCode, config: RefineConfig) -> None:
+        self._tracked = code
+        rates = config.pose_rates
+        self._rotation = torch.zeros(3, requires_grad=True)
+        self._translation = torch.zeros(3, requires_grad=True)
+        self._neck = torch.zeros(3, requires_grad=True)
+        self._coefficients = code.coefficients.clone().requires_grad_()
+        groups = [
+            (self._rotation, rates.rotation),
+            (self._translation, rates.translation),
+            (self._coefficients, rates.coefficients),
+            (self._neck, rates.neck),
+        ]
+        self._rates = [rate for _, rate in groups]
+        self._optimizer = torch.optim.Adam(
+            [{"params": [value], "lr": rate} for value, rate in groups], betas=(0.8, 0.95)
+        )
+        self._cached: Frames | None = None
+        self._visits = 0  # with gradient
+
+    def frames(self, binding: Binding, with_gradient: bool) -> tuple[Frames, ExpressionCode]:
+        """The posed anchors; with gradient, their positions carry it to the code.
+
+        A refined code turns its anchors by a degree or two over all steps, so their orientation
+        is taken from the cache and renewed now and then.
+        """
+        if self._cached is None or (with_gradient and self._visits % _ORIENTATION_EVERY == 0):
+            with torch.no_grad():
+                self._cached = binding.frames(self._current())
+        if not with_gradient:
+            with torch.no_grad():
+                return self._cached, self._current()
+        self._visits += 1
+        code = self._current()
+        return self._cached._replace(positions=binding.positions(code)), code
+
+    def _current(self) -> ExpressionCode:
+        turn = rotation_vector_to_quaternion
+        return ExpressionCode(
+            self._coefficients,
+            quaternion_multiply(turn(self._rotation), self._tracked.head_rotation),
+            self._tracked.head_translation + self._translation,
+            quaternion_multiply(turn(self._neck), self._tracked.neck_rotation),
+        )
+
+    @torch.no_grad()
+    def step(self, decay: float) -> None:
+        for group, rate in zip(self._optimizer.param_groups, self._rates):
+            group["lr"] = rate * decay
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._coefficients.clamp_(0.0, 1.0)
+
+    @torch.no_grad()
+    def code(self) -> ExpressionCode:
+        return ExpressionCode(*(value.detach().clone() for value in self._current()))
+
+
+class _FrameOrder:
+    """Every frame once, in random order, before any comes again."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._count = count
+        self._queue: list[int] = []
+
+    def next(self) -> int:
+        if not self._queue:
+            self._queue = self._random.permutation(self._count).tolist()
+        return self._queue.pop()
+
+
+def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis | None:
+    """A basis whose weights are the frames' principal codes, whitened; it changes nothing yet."""
+    frames = len(coefficients)
+    mean = coefficients.mean(0)
+    _, singular, directions = torch.linalg.svd(coefficients - mean, full_matrices=False)
+    # A direction that the frames hardly vary along cannot be learned from them.
+    rank = min(rank, frames // 4, int((singular > 0.05 * math.sqrt(frames)).sum()))
+    if rank == 0:
+        return None
+    scale = singular[:rank] / math.sqrt(frames) + 0.03
+    projection = directions[:rank].T / scale
+    weights = (coefficients - mean) @ projection
+    return ExpressionBasis(
+        mean=mean,
+        projection=projection,
+        limits=torch.stack([weights.min(0).values, weights.max(0).values]),
+        offsets=torch.zeros(rank, count, 3, requires_grad=True),
+        colors=torch.zeros(rank, count, 3, requires_grad=True),
+    )
+
+
+def _prepare(observation: Observation) -> _Target:
+    valid = torch.from_numpy(observation.valid.astype(np.float32))
+    return _Target(
+        picture=prepare_target(torch.from_numpy(observation.on_white()), valid),
+        matte=torch.from_numpy(observation.matte * observation.valid).float(),
+        weight=valid / valid.sum(),
+    )

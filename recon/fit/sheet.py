@@ -1,0 +1,82 @@
+"""The sheet behind the head: pixels of the person that neither mesh nor hair layers reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from avatar3d.template import SHEET, Template
+from recon.fit.observation import Sighting, in_picture, sample
+
+_BEHIND_M = 0.015  # what only continues behind the head stands a little farther back
+
+
+class SheetStart(NamedTuple):
+    anchors: np.ndarray  # [M] indices of the sheet's anchors
+    colors: np.ndarray  # [M, 3]
+    opacities: np.ndarray  # [M] 0 where the person is not
+    push_back: np.ndarray  # [M] metres along -normal
+
+
+def start_sheet(template: Template, sightings: Sequence[Sighting], reference: int) -> SheetStart:
+    """Opacity from the mattes where the sheet is seen beside the head, colours from the frames.
+
+    Behind the head's rim, and below the chin, it continues for a few centimetres with the nearest
+    colours, so that no gap opens when the head turns.
+    """
+    anchors = np.where(template.layer.numpy() == SHEET)[0]
+    colors, mattes = zip(*(_look(sighting, anchors) for sighting in sightings))
+    color, known = _nan_median(np.stack(colors))
+    matte = np.stack(mattes)
+    watched = ~np.isnan(matte)
+    opacity = np.where(watched, matte, 0).sum(0) / np.maximum(watched.sum(0), 1)
+    keep = (opacity > 0.35) & known
+
+    push_back = np.zeros(len(anchors), np.float32)
+    if keep.sum() > 20:
+        points = template.neutral_points().numpy()[anchors]
+        hidden = np.where(~keep & (~watched.any(0) | (~known & (opacity > 0.35))))[0]
+        distance, nearest = cKDTree(points[keep]).query(points[hidden], k=6)
+        reach = np.where(points[hidden, 1] < -0.115, 0.05, 0.02)
+        behind = _covered_by_head(sightings[reference], anchors[hidden])
+        fill = (distance[:, 0] < reach) & behind
+        filled = hidden[fill]
+        color[filled] = np.median(color[np.where(keep)[0][nearest[fill]]], axis=1)
+        opacity[filled] = 0.9
+        push_back[filled] = _BEHIND_M
+        keep[filled] = True
+    return SheetStart(
+        anchors,
+        np.where(keep[:, None], color, 0.5).astype(np.float32),
+        np.where(keep, np.clip(opacity, 0.1, 0.9), 0.0).astype(np.float32),
+        push_back,
+    )
+
+
+def _look(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colour [M, 3] and matte [M] where the head does not hide the sheet; nan elsewhere."""
+    observation = sighting.observation
+    pixels, _ = sighting.project(sighting.positions[anchors])
+    free = in_picture(observation, pixels, 0.0) & ~_covered_by_head(sighting, anchors)
+    matte = sample(observation.matte, pixels)
+    visible = free & (matte > 0.7)
+    return (
+        np.where(visible[:, None], sample(observation.colors, pixels), np.nan),
+        np.where(free, matte, np.nan),
+    )
+
+
+def _covered_by_head(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:
+    pixels, _ = sighting.project(sighting.positions[anchors])
+    inside = in_picture(sighting.observation, pixels, 0.0)
+    return inside & (sample(np.isfinite(sighting.depth).astype(np.float32), pixels) > 0.3)
+
+
+def _nan_median(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median over frames [F, M, 3] ignoring nan, and which of the M have any value."""
+    known = np.isfinite(values[..., 0])
+    masked = np.ma.array(np.nan_to_num(values), mask=np.repeat(~known[..., None], 3, axis=-1))
+    return np.ma.median(masked, axis=0).filled(0.0), known.any(0)
