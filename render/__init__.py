@@ -1,1 +1,9 @@
-"""Gaussians and cameras to pixels."""
+"""Gaussians and cameras to pixels.
+
+Importing this is as light as torch; kernels are compiled, or loaded from Numba's cache, at first
+use (`warm_up` does it ahead).
+"""
+
+from render.rasterize import Rendering, rasterize, warm_up
+
+__all__ = ["Rendering", "rasterize", "warm_up"]

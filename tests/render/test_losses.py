@@ -84,18 +84,24 @@ def test_masked_pixels_do_not_count_when_no_window_reaches_them():
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "message"),
     [
-        lambda: prepare_target(torch.zeros(4, 4)),
-        lambda: prepare_target(torch.zeros(4, 4, 3, dtype=torch.int32)),
-        lambda: prepare_target(torch.zeros(4, 4, 3), torch.zeros(4, 5)),
-        lambda: prepare_target(torch.zeros(4, 4, 3), torch.zeros(4, 4)),
-        lambda: photometric_loss(torch.zeros(4, 5, 3), prepare_target(torch.zeros(4, 4, 3))),
-        lambda: photometric_loss(
-            torch.zeros(4, 4, 3).double(), prepare_target(torch.zeros(4, 4, 3))
+        (lambda: prepare_target(torch.zeros(4, 4)), "float32 or float64"),
+        (lambda: prepare_target(torch.zeros(4, 4, 3, dtype=torch.int32)), "int32"),
+        (lambda: prepare_target(torch.zeros(4, 4, 3), torch.zeros(4, 5)), "weight must be"),
+        (lambda: prepare_target(torch.zeros(4, 4, 3), torch.zeros(4, 4)), "positive somewhere"),
+        (
+            lambda: photometric_loss(torch.zeros(4, 5, 3), prepare_target(torch.zeros(4, 4, 3))),
+            "as its target",
+        ),
+        (
+            lambda: photometric_loss(
+                torch.zeros(4, 4, 3).double(), prepare_target(torch.zeros(4, 4, 3))
+            ),
+            "float32 as its target",
         ),
     ],
 )
-def test_wrong_inputs_are_named(call):
-    with pytest.raises(ValueError):
+def test_wrong_inputs_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

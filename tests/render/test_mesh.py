@@ -101,14 +101,14 @@ def test_visible_points_are_those_before_the_mesh():
 
 
 @pytest.mark.parametrize(
-    ("vertices", "depth", "triangles"),
+    ("vertices", "depth", "triangles", "message"),
     [
-        (np.zeros((3, 3)), np.ones(3), np.zeros((1, 3), int)),
-        (np.zeros((3, 2)), np.ones(2), np.zeros((1, 3), int)),
-        (np.zeros((3, 2)), np.ones(3), np.zeros((1, 4), int)),
-        (np.zeros((3, 2)), np.ones(3), np.full((1, 3), 3)),
+        (np.zeros((3, 3)), np.ones(3), np.zeros((1, 3), int), "vertices_px"),
+        (np.zeros((3, 2)), np.ones(2), np.zeros((1, 3), int), "depth"),
+        (np.zeros((3, 2)), np.ones(3), np.zeros((1, 4), int), "triangles"),
+        (np.zeros((3, 2)), np.ones(3), np.full((1, 3), 3), "must lie in"),
     ],
 )
-def test_wrong_shapes_are_named(vertices, depth, triangles):
-    with pytest.raises(ValueError):
+def test_wrong_shapes_are_named(vertices, depth, triangles, message):
+    with pytest.raises(ValueError, match=message):
         rasterize_mesh(vertices, depth, triangles, 8, 8)

@@ -1,0 +1,1 @@
+"""Ways to rasterize; `base.py` is what they share."""

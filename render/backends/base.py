@@ -1,0 +1,45 @@
+"""What a rasterizer backend is, and the constants that make all backends draw one picture."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from avatar3d.gaussians import Gaussians
+
+# gsplat 1.5's limits (its cuda/_constants.py and ProjectionEWA3DGSFused.cu give the reasons).
+ALPHA_THRESHOLD = 1.0 / 255.0  # a fainter contribution does not change an 8-bit picture
+MAX_ALPHA = 0.999  # keeps 1 / (1 - alpha) finite in the backward pass
+TRANSMITTANCE_THRESHOLD = 1e-4  # a pixel is done before its transmittance would fall to this
+NEAR_PLANE_M = 0.01
+DILATION_PX2 = 0.3  # added to the 2D covariance: no splat is thinner than about half a pixel
+# The projection's linearisation is evaluated at most this share of the picture's size outside it.
+FRUSTUM_MARGIN = 0.15
+# Antialiased mode scales opacity by sqrt(det without / det with dilation). Below 1e-3 the splat is
+# under ALPHA_THRESHOLD anyway; the floor keeps the root's slope finite.
+MIN_COMPENSATION_SQUARED = 1e-6
+
+
+class Backend(Protocol):
+    """Draws one set of Gaussians into one camera; differentiable in every tensor."""
+
+    name: str
+
+    def why_unavailable(self) -> str | None:
+        """None if it can run on this machine, else the reason in a few words."""
+        ...
+
+    def render(
+        self,
+        gaussians: Gaussians,
+        viewmat: Tensor,
+        K: Tensor,
+        width: int,
+        height: int,
+        background: Tensor,
+        antialiased: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """gaussians [N, ...] with plain colors [N, C], viewmat [4, 4], K [3, 3], background [C]
+        -> colors [H, W, C] over the background, alpha [H, W]."""
+        ...

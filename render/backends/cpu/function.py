@@ -1,0 +1,124 @@
+"""The kernels in sequence, as one torch autograd Function."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from render.backends.cpu import binning, blend, blend_backward, projection
+from render.backends.cpu.layout import MOMENT_COLOR, RECORD_COLUMNS, SPLAT_COLUMNS, TILE_PX
+from render.numba_threads import parallel_kernels
+
+# Channels that one blend draws; other counts are drawn in groups, the last filled up with zeros.
+GROUP = 3
+
+
+class RasterizeFunction(torch.autograd.Function):
+    """means, quaternions, scales, opacities, colors [N, C], viewmat, K, background [C] (float32 on
+    the CPU) and width, height, antialiased -> image [H, W, C], alpha [H, W]."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        *tensors, width, height, antialiased = inputs
+        means, quaternions, scales, opacities, colors, viewmat, K, background = (
+            value.detach().contiguous().numpy() for value in tensors
+        )
+        count, channels = colors.shape
+        splats = np.empty((count, SPLAT_COLUMNS), np.float32)
+        tile_boxes = np.empty((count, 4), np.int32)
+        depth_keys = np.empty(count, np.uint32)
+        tiles_x, tiles_y = -(-width // TILE_PX), -(-height // TILE_PX)
+        pictures = []
+        with parallel_kernels() as threads:
+            projection.project(
+                means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
+                splats, tile_boxes, depth_keys,
+            )  # fmt: skip
+            order = binning.depth_order(depth_keys)
+            starts, splat_ids, first_slots = binning.bin_tiles(
+                order, tile_boxes, tiles_x, tiles_y, threads
+            )
+            alpha = np.empty((height, width), np.float32)
+            for group in _groups(channels):
+                picture = np.empty((height, width, GROUP), np.float32)
+                blend.blend(
+                    splats, _padded(colors, group), starts, splat_ids, _padded(background, group),
+                    picture, alpha, threads,
+                )  # fmt: skip
+                pictures.append(picture)
+        image = _joined(pictures, channels)
+        image, alpha = torch.from_numpy(image), torch.from_numpy(alpha)
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(*tensors, image, alpha)
+            ctx.settings = width, height, antialiased
+            ctx.binned = splats, tile_boxes, depth_keys, starts, splat_ids, first_slots
+        return image, alpha
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *grad_outputs):
+        *inputs, image, alpha = (value.detach().contiguous().numpy() for value in ctx.saved_tensors)
+        means, quaternions, scales, opacities, colors, viewmat, K, _ = inputs
+        d_image, d_alpha = (value.contiguous().numpy() for value in grad_outputs)
+        width, height, antialiased = ctx.settings
+        splats, tile_boxes, depth_keys, starts, splat_ids, first_slots = ctx.binned
+        count, channels = colors.shape
+        moments = np.zeros((count, MOMENT_COLOR), np.float32)
+        records = np.empty((len(splat_ids), RECORD_COLUMNS), np.float32)
+        d_means, d_quaternions = np.empty_like(means), np.empty_like(quaternions)
+        d_scales, d_opacities = np.empty_like(scales), np.empty_like(opacities)
+        camera_sums = np.empty((-(-count // projection.GRADIENT_CHUNK), 16), np.float32)
+        d_color_groups = []
+        no_alpha_gradient = np.zeros_like(d_alpha) if channels > GROUP else d_alpha
+        with parallel_kernels() as threads:
+            for group in _groups(channels):
+                d_colors = np.empty((count, GROUP), np.float32)
+                blend_backward.blend_backward(
+                    splats, _padded(colors, group), starts, splat_ids, tile_boxes, first_slots,
+                    _padded(image, group), alpha, _padded(d_image, group),
+                    d_alpha if group.start == 0 else no_alpha_gradient, records, threads,
+                )  # fmt: skip
+                blend_backward.gather(records, first_slots, moments, d_colors)
+                d_color_groups.append(d_colors)
+            projection.project_backward(
+                means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
+                depth_keys, moments,
+                d_means, d_quaternions, d_scales, d_opacities, camera_sums,
+            )  # fmt: skip
+        d_viewmat, d_K = _camera_gradients(camera_sums)
+        d_background = None
+        if ctx.needs_input_grad[7]:
+            d_background = torch.from_numpy(np.einsum("hwc,hw->c", d_image, 1 - alpha))
+        gradients = (d_means, d_quaternions, d_scales, d_opacities)
+        return (
+            *(torch.from_numpy(gradient) for gradient in gradients),
+            torch.from_numpy(_joined(d_color_groups, channels)),
+            d_viewmat, d_K, d_background, None, None, None,
+        )  # fmt: skip
+
+
+def _groups(channels: int) -> list[slice]:
+    return [slice(start, min(start + GROUP, channels)) for start in range(0, channels, GROUP)]
+
+
+def _padded(values: np.ndarray, group: slice) -> np.ndarray:
+    """The channels of one group, contiguous, filled up with zeros to GROUP of them."""
+    if values.shape[-1] == GROUP:
+        return values
+    padded = np.zeros((*values.shape[:-1], GROUP), np.float32)
+    padded[..., : group.stop - group.start] = values[..., group]
+    return padded
+
+
+def _joined(groups: list[np.ndarray], channels: int) -> np.ndarray:
+    return groups[0] if channels == GROUP else np.concatenate(groups, axis=-1)[..., :channels]
+
+
+def _camera_gradients(camera_sums: np.ndarray) -> tuple[Tensor, Tensor]:
+    sums = camera_sums.sum(axis=0, dtype=np.float64)
+    d_viewmat = np.zeros((4, 4), np.float32)
+    d_viewmat[:3] = sums[:12].reshape(3, 4)
+    d_K = np.zeros((3, 3), np.float32)
+    d_K[0, 0], d_K[1, 1], d_K[0, 2], d_K[1, 2] = sums[12:]
+    return torch.from_numpy(d_viewmat), torch.from_numpy(d_K)

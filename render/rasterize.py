@@ -1,0 +1,187 @@
+"""Gaussians and a camera to pixels: the one entry to all backends."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from avatar3d.camera import Camera
+from avatar3d.errors import UserError
+from avatar3d.gaussians import Gaussians
+from render import spherical_harmonics
+from render.backends.base import Backend
+
+BackendName = Literal["auto", "reference", "cpu", "cuda"]
+Mode = Literal["classic", "antialiased"]
+
+_log = logging.getLogger(__name__)
+
+
+class Rendering(NamedTuple):
+    colors: Tensor  # [..., H, W, C] over the background
+    alpha: Tensor  # [..., H, W]
+    depth: Tensor | None  # [..., H, W] metres, mean over what covers the pixel; 0 where nothing
+
+
+def rasterize(
+    gaussians: Gaussians,
+    camera: Camera,
+    *,
+    background: Tensor | None = None,
+    sh_degree: int | None = None,
+    mode: Mode = "classic",
+    backend: BackendName = "auto",
+    return_depth: bool = False,
+) -> Rendering:
+    """Draw Gaussians as a camera sees them, with the semantics of gsplat 1.5's `rasterization`.
+
+    Differentiable in all tensors of `gaussians`, in `background`, and in the camera's viewmat and
+    K. Leading dimensions of Gaussians, camera and background broadcast and are drawn one by one.
+
+    gaussians: `colors` are [..., N, C] with any number of channels, or with `sh_degree` (0 to 3)
+        SH coefficients [..., N, K, 3] evaluated for the view.
+    background: [C] or [..., C]; black if None.
+    mode: "antialiased" lowers the opacity of splats that the 0.3 px^2 dilation enlarges (Yu et al.
+        2024, "Mip-Splatting").
+    backend: "auto" takes cuda for tensors on a GPU, else cpu, else (float64, or Numba missing) the
+        slow reference.
+    return_depth: also compute depth, at the cost of a fourth channel.
+    """
+    if mode not in ("classic", "antialiased"):
+        raise ValueError(f"mode is 'classic' or 'antialiased', got {mode!r}")
+    _check_shapes(gaussians, sh_degree)
+    chosen = _choose(backend, gaussians.means)
+    viewmat, K = camera.viewmat.to(gaussians.means), camera.K.to(gaussians.means)
+    colors = gaussians.colors
+    if sh_degree is not None:
+        position = -(viewmat[..., :3, :3].mT @ viewmat[..., :3, 3:])[..., 0]
+        colors = spherical_harmonics.evaluate(colors, gaussians.means, position, sh_degree)
+    channels = colors.shape[-1]
+    if background is None:
+        background = colors.new_zeros(channels)
+    if background.shape[-1] != channels:
+        raise ValueError(f"background must have {channels} channels, got {background.shape[-1]}")
+    background = background.to(colors)
+    if return_depth:
+        depth = gaussians.means @ viewmat[..., 2, :3, None] + viewmat[..., 2, 3, None, None]
+        batch = torch.broadcast_shapes(depth.shape[:-1], colors.shape[:-1])
+        colors = torch.cat([colors.expand(*batch, -1), depth.expand(*batch, -1)], dim=-1)
+        background = torch.cat([background, torch.zeros_like(background[..., :1])], dim=-1)
+
+    single_dims = (2, 2, 2, 1, 2, 2, 2, 1)  # of one picture's tensors
+    tensors = (*gaussians[:4], colors, viewmat, K, background)
+    batch = torch.broadcast_shapes(
+        *(value.shape[: value.ndim - dims] for value, dims in zip(tensors, single_dims))
+    )
+    if batch:
+        tensors = tuple(
+            value.expand(*batch, *value.shape[value.ndim - dims :]).flatten(0, len(batch) - 1)
+            for value, dims in zip(tensors, single_dims)
+        )
+    else:
+        tensors = tuple(value[None] for value in tensors)
+    pictures = []
+    for *values, viewmat_, K_, background_ in zip(*tensors):
+        pictures.append(
+            chosen.render(
+                Gaussians(*values),
+                viewmat_,
+                K_,
+                camera.width,
+                camera.height,
+                background_,
+                mode == "antialiased",
+            )
+        )
+    if batch:
+        image = torch.stack([picture[0] for picture in pictures]).unflatten(0, batch)
+        alpha = torch.stack([picture[1] for picture in pictures]).unflatten(0, batch)
+    else:
+        image, alpha = pictures[0]
+    if not return_depth:
+        return Rendering(image, alpha, None)
+    # Alpha is 0 or at least 1/255, so the floor only guards pixels without any splat.
+    return Rendering(image[..., :-1], alpha, image[..., -1] / alpha.clamp_min(1e-4))
+
+
+def warm_up() -> None:
+    """Compile (or load from the cache) every kernel of the cpu backend and the loss.
+
+    Without it the first picture and the first gradient each wait for their kernels, a few seconds
+    where the cache is cold.
+    """
+    from render.losses import photometric_loss, prepare_target
+
+    generator = torch.Generator().manual_seed(0)
+    gaussians = Gaussians(
+        means=torch.rand(8, 3, generator=generator) * 0.1,
+        quaternions=torch.rand(8, 4, generator=generator),
+        scales=torch.full((8, 3), 0.01),
+        opacities=torch.full((8,), 0.5),
+        colors=torch.rand(8, 3, generator=generator),
+    )
+    gaussians = Gaussians(*(value.requires_grad_() for value in gaussians))
+    camera = Camera.frontal(focal_length_px=32.0, size_px=32, distance_m=1.0)
+    image = rasterize(gaussians, camera, backend="cpu").colors
+    photometric_loss(image, prepare_target(torch.zeros(32, 32, 3))).backward()
+
+
+def _check_shapes(gaussians: Gaussians, sh_degree: int | None) -> None:
+    count = gaussians.means.shape[-2]
+    endings = {
+        "means": (count, 3),
+        "quaternions": (count, 4),
+        "scales": (count, 3),
+        "opacities": (count,),
+    }
+    for name, ending in endings.items():
+        shape = tuple(getattr(gaussians, name).shape)
+        if shape[-len(ending) :] != ending:
+            raise ValueError(f"{name} must be [..., {', '.join(map(str, ending))}], got {shape}")
+    shape, dims = tuple(gaussians.colors.shape), 2 if sh_degree is None else 3
+    if len(shape) < dims or shape[-dims] != count or (sh_degree is not None and shape[-1] != 3):
+        wanted = f"[..., {count}, C]" if sh_degree is None else f"[..., {count}, K, 3]"
+        raise ValueError(f"colors must be {wanted} with sh_degree={sh_degree}, got {shape}")
+
+
+@functools.cache
+def _backend(name: str) -> Backend:
+    if name == "reference":
+        from render.backends.reference import ReferenceBackend
+
+        return ReferenceBackend()
+    if name == "cpu":
+        from render.backends.cpu import CpuBackend
+
+        return CpuBackend()
+    if name == "cuda":
+        from render.backends.cuda import CudaBackend
+
+        return CudaBackend()
+    raise ValueError(f"backend is 'auto', 'reference', 'cpu' or 'cuda', got {name!r}")
+
+
+def _choose(name: str, means: Tensor) -> Backend:
+    if name != "auto":
+        backend = _backend(name)
+        reason = backend.why_unavailable()
+        if reason is not None:
+            raise UserError(f"the rasterizer backend {name!r} cannot run here: {reason}")
+        return backend
+    if means.dtype == torch.float64:
+        return _backend("reference")  # double precision is asked for truth, not speed
+    for candidate in ("cuda", "cpu") if means.is_cuda else ("cpu",):
+        reason = _backend(candidate).why_unavailable()
+        if reason is None:
+            return _backend(candidate)
+        _say_once(candidate, reason)
+    return _backend("reference")
+
+
+@functools.cache
+def _say_once(name: str, reason: str) -> None:
+    _log.warning("the rasterizer backend %r cannot run here (%s); using a slower one", name, reason)
