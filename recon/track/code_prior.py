@@ -52,12 +52,12 @@ ASYMMETRIC = ("eyeLookIn", "eyeLookOut", "jaw", "mouthLeft", "mouthRight")
 
 @dataclass(frozen=True)
 class CodePriorSettings:
-    sparsity: float = 2.0  # sigmas of the data that a coefficient must explain before it is used
+    sparsity: float = 0.6  # sigmas of the data that a coefficient must explain before it is used
     epsilon: float = 0.15  # above this a coefficient is in use, and more of it costs little
     shrinkage: float = 0.004
     symmetry: float = 0.1
     gaze: float = 3.0
-    exclusion: float = 0.5
+    exclusion: float = 0.15
     lips: float = 1.0
 
 

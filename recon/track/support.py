@@ -45,8 +45,8 @@ class SupportSettings:
     # Errors of the model are the same in every frame, so focal length and identity are held by a
     # prior that grows with the frames; free, the focal length ran away and the identity with it.
     focal_weight: float = 1e4  # 1 / variance of log(focal), a frame
-    identity_weight: float = 4.0  # of the modes' own unit prior
-    identity_weight_per_frame: float = 0.2
+    identity_weight: float = 3.0  # of the modes' own unit prior
+    identity_weight_per_frame: float = 0.15
     pose_steps: int = 2  # before the identity moves
     joint_steps: int = 10
     final_steps: int = 2  # identity at rest
