@@ -1,0 +1,279 @@
+"""The 52 ARKit shapes as displacement fields.
+
+A field is a sum of strokes: a displacement in mm (x outward on the left side) that fades as a
+Gaussian of the distance in the frontal plane, on the upper lip's side of the mouth, the lower's, or
+both. Left shapes are authored, right ones are their mirror images. Sizes follow the spread of the
+measured landmarks within clips (statistics.safetensors) and the actions' anatomy (Ekman & Friesen
+1978, Facial Action Coding System).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from avatar3d.codes import ARKIT_NAMES
+from avatar3d.heads.build import anthropometry as body
+from avatar3d.heads.build.assemble import Head
+from avatar3d.heads.build.halfmesh import Points
+from avatar3d.heads.build.lids import Lids
+from avatar3d.heads.build.rig import smoothstep
+
+
+class Stroke(NamedTuple):
+    at: tuple[float, float]  # mm, frontal plane
+    move: tuple[float, float, float]  # mm
+    size: tuple[float, float]  # mm, distance at which a Gaussian falls to 1/e
+    lip: int = 0  # +1 above the mouth's slit only, -1 below it only, 0 both
+
+
+CORNER = (24.0, -68.5)
+# One-sided strokes of the left shapes; shapes of both sides are their sum with the mirror image.
+LEFT: dict[str, list[Stroke]] = {
+    "browDownLeft": [
+        Stroke((16, 16), (-3.0, -5.5, 1.5), (13, 13)),
+        Stroke((36, 23), (-1.5, -4.0, 0.8), (16, 12)),
+        Stroke((4, 20), (-1.2, -2.5, 1.0), (8, 12)),
+    ],
+    "browInnerUp": [
+        Stroke((14, 19), (0.3, 7.0, -0.2), (15, 16)),
+        Stroke((4, 30), (0.0, 2.5, 0.0), (16, 22)),
+    ],
+    "browOuterUpLeft": [
+        Stroke((46, 21), (1.5, 7.5, -2.5), (15, 17)),
+        Stroke((30, 25), (0.3, 4.0, -0.5), (13, 15)),
+    ],
+    "cheekPuff": [Stroke((36, -68), (4.0, 0.0, 9.5), (20, 24)), Stroke((52, -62), (6.0, 0.0, 2.0), (16, 24))],
+    "cheekSquintLeft": [Stroke((46, -32), (0.0, 5.5, 2.2), (20, 17)), Stroke((30, -14), (0.0, 1.6, 0.4), (14, 8))],
+    "noseSneerLeft": [
+        Stroke((18, -40), (-0.5, 5.0, 0.4), (9, 12)),
+        Stroke((26, -48), (-0.8, 5.5, 0.4), (14, 15), 1),
+        Stroke((9, 4), (0.0, -1.5, 1.2), (9, 10)),
+        Stroke((11, -62), (0.0, 2.2, 0.0), (10, 7), 1),
+    ],
+    "mouthSmileLeft": [
+        Stroke(CORNER, (7.0, 8.5, -7.0), (15, 15)),
+        Stroke((12, -68), (2.2, 1.5, -2.2), (10, 11)),
+        Stroke((40, -48), (1.0, 5.0, 2.0), (18, 18)),
+        Stroke((50, -36), (0.0, 2.0, 0.8), (18, 16)),
+    ],
+    "mouthFrownLeft": [
+        Stroke((26, -72), (1.8, -6.0, -2.2), (13, 14)),
+        Stroke((22, -88), (0.5, -2.5, 0.0), (15, 13)),
+    ],
+    "mouthDimpleLeft": [Stroke(CORNER, (3.0, 3.5, -6.0), (14, 14)), Stroke((14, -69), (1.5, 1.0, -1.8), (11, 12))],
+    "mouthStretchLeft": [
+        Stroke(CORNER, (7.5, -3.0, -6.5), (15, 16)),
+        Stroke((13, -70), (2.8, -0.8, -2.0), (11, 13)),
+        Stroke((30, -90), (2.0, -2.0, -1.0), (18, 18)),
+    ],
+    "mouthPressLeft": [
+        Stroke((13, -62), (0.4, -1.4, -0.8), (12, 5), 1),
+        Stroke((13, -75), (0.4, 2.0, -0.6), (12, 6), -1),
+        Stroke((15, -98), (0.0, 3.2, 1.4), (17, 12)),
+        Stroke(CORNER, (1.0, 0.3, -1.6), (10, 9)),
+    ],
+    "mouthLowerDownLeft": [
+        Stroke((11, -72), (1.0, -6.0, -1.2), (11, 13), -1),
+        Stroke((14, -90), (0.6, -2.6, 0.6), (14, 12)),
+    ],
+    "mouthUpperUpLeft": [
+        Stroke((11, -62), (1.0, 5.0, -0.8), (11, 11), 1),
+        Stroke((24, -50), (1.8, 5.0, -1.2), (14, 15), 1),
+        Stroke((17, -40), (0.6, 1.8, 0.0), (9, 9)),
+    ],
+    "mouthShrugLower": [
+        Stroke((0, -100), (0.0, 5.0, 1.2), (16, 14)),
+        Stroke((9, -100), (0.0, 4.0, 0.8), (16, 14)),
+        Stroke((7, -74), (0.0, 2.6, 1.6), (13, 10)),
+    ],
+    "mouthShrugUpper": [Stroke((7, -63), (0.0, 3.6, 0.7), (13, 9), 1), Stroke((7, -72), (0.0, 3.0, 0.7), (13, 9), -1)],
+    "mouthRollLower": [
+        Stroke((7, -71), (0.0, 0.3, -6.2), (15, 4.5), -1),
+        Stroke((7, -77), (0.0, 4.6, -3.0), (16, 6), -1),
+        Stroke((6, -92), (0.0, 2.2, 0.6), (16, 12)),
+    ],
+    "mouthRollUpper": [
+        Stroke((7, -65), (0.0, -0.5, -5.2), (15, 3.8), 1),
+        Stroke((7, -59), (0.0, -3.8, -2.4), (16, 5), 1),
+        Stroke((6, -50), (0.0, -1.4, 0.2), (16, 8), 1),
+    ],
+    "mouthFunnel": [
+        Stroke((8, -63), (-0.6, 3.4, 5.0), (13, 9), 1),
+        Stroke((8, -75), (-0.6, -5.2, 4.6), (13, 10), -1),
+        Stroke(CORNER, (-5.0, -0.4, 4.0), (11, 13)),
+        Stroke((10, -100), (0.0, -2.0, 0.5), (18, 14)),
+    ],
+    "mouthPucker": [
+        Stroke((7, -68.5), (-1.8, 0.0, 5.8), (12, 14)),
+        Stroke(CORNER, (-7.2, 0.6, 6.2), (11, 13)),
+        Stroke((38, -66), (-3.0, 0.5, 1.5), (15, 20)),
+    ],
+}  # fmt: skip
+BOTH_SIDES = {
+    "browInnerUp", "cheekPuff", "mouthShrugLower", "mouthShrugUpper", "mouthRollLower",
+    "mouthRollUpper", "mouthFunnel", "mouthPucker",
+}  # fmt: skip
+# Travel of the upper border down and of the lower border up, in shares of the eye's opening.
+LID_TRAVEL = {
+    "eyeBlinkLeft": (0.90, 0.10),
+    "eyeLookDownLeft": (0.50, -0.10),
+    "eyeLookUpLeft": (-0.22, 0.06),
+    "eyeSquintLeft": (0.20, 0.28),
+    "eyeWideLeft": (-0.32, -0.05),
+}
+UPPER_LINE = -0.0686  # height of the closed mouth's slit beyond the corners
+
+
+class Canvas:
+    """The vertices that strokes move, with their side of the mouth."""
+
+    def __init__(self, head: Head):
+        mesh = head.mesh
+        self.mesh, self.mm = mesh, mesh.vertices * 1e3
+        x, y = self.mm[:, 0], self.mm[:, 1]
+        lips = head.half_rows["lips"]
+        loop = self.mm[lips[0]]
+        slit = np.interp(np.abs(x), loop[:11, 0], 0.5 * (loop[:11, 1] + loop[20:9:-1, 1]))
+        corner_x = loop[10, 0]
+        width = np.where(np.abs(x) < corner_x, 1e-3, np.minimum(8.0, (np.abs(x) - corner_x) * 0.9 + 1e-3))
+        self.above = smoothstep((y - slit) / width, -1.0, 1.0)
+        half = np.linspace(0.0, 1.0, 21)
+        side = np.where(half < 0.5, 1.0, np.where(half > 0.5, 0.0, 0.5))
+        for ring in [*lips[:4], *head.half_rows["cavity"]]:
+            for own in (ring, mesh.mirror[ring]):
+                self.above[own] = side
+        # Gaussians see the cavity's first rings as part of the lips, the deeper ones not.
+        self.strength = np.zeros(len(mesh.vertices))
+        self.strength[mesh.pieces["skin"]] = 1.0
+        self.place = self.mm[:, :2].copy()
+        for depth, ring in enumerate(head.half_rows["cavity"]):
+            for own, lip in ((ring, lips[0]), (mesh.mirror[ring], mesh.mirror[lips[0]])):
+                self.strength[own] = max(0.0, 1.0 - 0.22 * depth)
+                self.place[own] = self.mm[lip, :2]
+        border = head.half_rows["eye"][0]
+        lining = mesh.pieces["lid_lining"]
+        for side_sign, border_own in ((1, border), (-1, mesh.mirror[border])):
+            own = lining[np.sign(self.mm[lining, 0]) == side_sign]
+            self.strength[own] = 1.0
+            if side_sign == 1:
+                columns = np.arange(len(own)) % len(border)
+                self.place[own] = self.mm[border_own[columns], :2]
+                left_own = own
+            else:
+                self.place[mesh.mirror[left_own]] = self.place[left_own] * (-1.0, 1.0)
+        for piece in ("ear", "bust"):
+            self.strength[mesh.pieces[piece]] = 1.0
+        self.front = smoothstep(self.mm[:, 2], -75.0, -20.0)
+        self.front[np.isnan(mesh.names[:, 0])] = 0.0
+        cavity = mesh.pieces["cavity"]
+        self.front[cavity] = 1.0
+
+    def painted(self, strokes: list[Stroke]) -> Points:
+        """Displacement [V, 3] in metres of the strokes on the left side."""
+        total = np.zeros_like(self.mm)
+        for stroke in strokes:
+            offset = (self.place - stroke.at) / stroke.size
+            amount = np.exp(-(offset**2).sum(1)) * self.strength * self.front
+            if stroke.lip:
+                amount = amount * (self.above if stroke.lip > 0 else 1.0 - self.above)
+            total += amount[:, None] * stroke.move
+        return total * 1e-3
+
+    def mirrored(self, field: Points) -> Points:
+        return field[self.mesh.mirror] * (-1.0, 1.0, 1.0)
+
+
+def closing_of_open_jaw(head: Head, canvas: Canvas, weights: Points) -> Points:
+    """mouthClose: what brings the lips together again while the jaw is turned by jawOpen."""
+    a = body.JAW_OPEN_ANGLE
+    turn = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    vertices, jaw = head.mesh.vertices, weights[:, 3]
+    mixed = (1 - jaw)[:, None, None] * np.eye(3) + jaw[:, None, None] * turn
+    moved = np.einsum("vij,vj->vi", mixed, vertices - body.JAW_JOINT) + body.JAW_JOINT
+    field = np.zeros_like(vertices)
+    slit = head.half_rows["lips"][0]
+    upper, lower = slit[:11], slit[20:9:-1]
+    opened = moved[upper] - moved[lower]
+    x = np.abs(canvas.place[:, 0]) * 1e-3
+    gap = np.stack([np.interp(x, vertices[upper, 0], opened[:, k]) for k in range(3)], axis=1)
+    rest_gap = vertices[upper] - vertices[lower]
+    gap -= np.stack([np.interp(x, vertices[upper, 0], rest_gap[:, k]) for k in range(3)], axis=1)
+    inside = 1.0 - smoothstep(x, vertices[slit[10], 0] * 0.98, vertices[slit[10], 0] + 0.012)
+    height = np.abs(canvas.mm[:, 1] - canvas.mm[slit[0], 1])
+    lips = 0.5 * (head.half_rows["lips"][0][:1])
+    del lips
+    fade_up = np.exp(-np.maximum(0.0, height / 13.0) ** 2)
+    fade_down = np.exp(-np.maximum(0.0, height / 26.0) ** 2)
+    upper_share = 0.30
+    # The border itself must meet exactly; beyond it the move fades.
+    border = np.concatenate([slit, head.mesh.mirror[slit]])
+    cavity = head.mesh.pieces["cavity"]
+    fade_up[border], fade_down[border] = 1.0, 1.0
+    fade_up[cavity] = fade_down[cavity] = canvas.strength[cavity]
+    above = canvas.above
+    wanted = -gap * (above * upper_share * fade_up)[:, None]
+    wanted += gap * ((1 - above) * (1 - upper_share) * fade_down)[:, None]
+    wanted *= (inside * np.minimum(canvas.strength, 1.0) * canvas.front)[:, None]
+    field = np.linalg.solve(mixed, wanted[..., None])[..., 0]
+    field[:, 0] = 0.0
+    return field
+
+
+def tongue_out(head: Head) -> Points:
+    field = np.zeros_like(head.mesh.vertices)
+    own = head.mesh.pieces["tongue"]
+    p = head.mesh.vertices[own]
+    along = (p[:, 2] - p[:, 2].min()) / np.ptp(p[:, 2])
+    field[own, 2] = 0.036 * along**1.3
+    field[own, 1] = -0.004 * smoothstep(along, 0.5, 1.0) + 0.002 * np.sin(np.pi * along)
+    return field
+
+
+def jaw_forward(head: Head, weights: Points) -> Points:
+    return weights[:, 3:4] * np.array([0.0, -0.0010, 0.0085])
+
+
+def sideways(canvas: Canvas) -> Points:
+    """mouthLeft: the mouth shifts to the subject's left, the corner ahead lifts a little."""
+    strokes = [
+        Stroke((0, -69), (9.0, 0.0, 0.0), (24, 17)),
+        Stroke(CORNER, (3.5, 1.0, -3.5), (13, 14)),
+        Stroke((-24.0, -68.5), (2.5, 0.0, 4.0), (13, 14)),
+    ]
+    return canvas.painted(strokes)
+
+
+def gaze_drags_lids(lids: Lids) -> Points:
+    """The lids' skin follows the cornea's bulge a little to the side (eyeLookOut)."""
+    p = lids.points
+    x, y = (p[:, 0] - body.EYE_CENTRE_MEASURED[0]) * 1e3, p[:, 1] * 1e3
+    amount = np.exp(-((x / 9.0) ** 2) - (y / 8.0) ** 2) * lids.region
+    return amount[:, None] * np.array([0.0011, 0.0, 0.0])
+
+
+def expression_basis(head: Head, weights: Points) -> Points:
+    """[52, V, 3] metres at coefficient 1."""
+    canvas, lids = Canvas(head), Lids(head)
+    fields: dict[str, Points] = {}
+    for name, strokes in LEFT.items():
+        field = canvas.painted(strokes)
+        fields[name] = field + canvas.mirrored(field) if name in BOTH_SIDES else field
+    for name, (upper, lower) in LID_TRAVEL.items():
+        fields[name] = lids.moved(upper, lower)
+    fields["eyeSquintLeft"] += canvas.painted([Stroke((32, -15), (-0.6, 2.4, 0.6), (17, 8))])
+    fields["eyeLookOutLeft"] = gaze_drags_lids(lids)
+    fields["eyeLookInLeft"] = -gaze_drags_lids(lids)
+    fields["jawForward"] = jaw_forward(head, weights)
+    fields["jawLeft"] = np.zeros_like(head.mesh.vertices)
+    fields["mouthLeft"] = sideways(canvas)
+    narrowing = canvas.painted([Stroke(CORNER, (-1.8, 0.0, 0.0), (14, 16))])
+    fields["jawOpen"] = narrowing + canvas.mirrored(narrowing)
+    fields["mouthClose"] = closing_of_open_jaw(head, canvas, weights)
+    fields["mouthClose"] -= fields["jawOpen"]
+    fields["tongueOut"] = tongue_out(head)
+    for name in list(fields):
+        if name.endswith("Left"):
+            fields[name[:-4] + "Right"] = canvas.mirrored(fields[name])
+    return np.stack([fields[name] for name in ARKIT_NAMES])
