@@ -9,6 +9,7 @@ from recon.capture.frames import Frame, read_photo
 from recon.capture.inputs import Inputs, collect_inputs, hash_file, hash_inputs
 from recon.capture.landmarks import Face, FaceTrack, detect, detect_one, track_faces
 from recon.capture.matting import foreground_colors, matte_person
+from recon.capture.people import check_same_person
 from recon.capture.prepared import PreparedFrame, prepare, prepare_frame
 from recon.capture.video import (
     VideoInfo,
@@ -26,6 +27,7 @@ __all__ = [
     "Inputs",
     "PreparedFrame",
     "VideoInfo",
+    "check_same_person",
     "collect_inputs",
     "detect",
     "detect_one",

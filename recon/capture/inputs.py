@@ -11,11 +11,8 @@ from pathlib import Path
 from avatar3d.errors import UserError
 from avatar3d.optional import require
 
-PHOTO_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
-    + (".pgm", ".tga", ".jp2", ".avif")
-)
-)
+_SUFFIXES = "jpg jpeg jpe jfif png webp bmp tif tiff gif ppm pgm tga jp2 avif"
+PHOTO_SUFFIXES = frozenset("." + suffix for suffix in _SUFFIXES.split(" "))
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,12 @@ def refine_matte(image: Image, coarse: Matte) -> Matte:
     hair and background look alike, the network decides; where they differ, the colours do.
     """
     unit = image.shape[0] / REFERENCE_SIZE
-    foreground = _eroded(coarse > 0.9, 9 * unit)
-    background = _eroded(coarse < 0.1, 9 * unit)
+    # The network's own doubt may be a veil over half the picture; only near its edge is it an edge.
+    foreground = _eroded(coarse > EDGE, 14 * unit) | _eroded(coarse > 0.9, 9 * unit)
+    background = _eroded(coarse < EDGE, 14 * unit) | _eroded(coarse < 0.1, 9 * unit)
     band = ~(foreground | background)
-    prior = np.clip(guided_filter(image, coarse, _odd(17 * unit), 1e-3), 0.0, 1.0)
+    steep = np.clip((coarse - EDGE) * 2.0 + 0.5, 0.0, 1.0)
+    prior = np.clip(guided_filter(image, steep, _odd(17 * unit), 1e-3), 0.0, 1.0)
     mean_f, variance_f = _local_colours(image, foreground, unit)
     mean_b, variance_b = _local_colours(image, background, unit)
     axis = mean_f - mean_b
@@ -71,6 +73,7 @@ def refine_matte(image: Image, coarse: Matte) -> Matte:
     return np.clip((matte - 0.06) / 0.88, 0.0, 1.0).astype(np.float32)
 
 
+EDGE = 0.65  # where the network doubts over a wide area, that area is background more often
 CAMERA_NOISE = 0.03  # deviation of a colour from its local mean that no texture explains
 PRIOR = 12.0  # precision of the coarse matte in the band: off by 0.3 typically
 MAX_EVIDENCE = 40.0
@@ -186,21 +189,25 @@ def _own_territory(face: Face, size: int) -> Matte:
 
 
 def _connected_to_face(matte: Matte, face: Face) -> Matte:
-    """Keep what hangs together with the face; drop other people and stray blobs."""
-    count, labels = cv2.connectedComponents((matte > 0.3).astype(np.uint8))
-    if count <= 2:
+    """Keep what hangs together with the face; drop other people and stray blobs.
+
+    Bridges narrower than the opening do not count as hanging together; the soft rim and the wisps
+    that the opening takes off are within its reach of what is kept, and stay.
+    """
+    unit = matte.shape[0] / REFERENCE_SIZE
+    width = _odd(14 * unit)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    solid = cv2.morphologyEx((matte > 0.4).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    count, labels = cv2.connectedComponents(solid)
+    points = np.clip(face.landmarks[:MESH_POINTS, :2].astype(int), 0, matte.shape[0] - 1)
+    votes = np.bincount(labels[points[:, 1], points[:, 0]], minlength=count)
+    votes[0] = 0
+    if not votes.any():
         return matte
-    size = matte.shape[0]
-    points = np.clip(face.landmarks[:MESH_POINTS, :2].astype(int), 0, size - 1)
-    own = np.bincount(labels[points[:, 1], points[:, 0]], minlength=count)
-    own[0] = 0
-    if not own.any():
-        return matte
-    # The soft rim of the kept part lies outside its threshold: let it reach a little further.
-    reach = _odd(max(3.0, size * 12 / REFERENCE_SIZE))
-    kept = cv2.dilate((labels == own.argmax()).astype(np.uint8), np.ones((reach, reach), np.uint8))
-    stray = (labels != own.argmax()) & (labels != 0)
-    return np.where((kept > 0) & ~stray, matte, 0.0).astype(np.float32)
+    own = (labels == votes.argmax()).astype(np.uint8)
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(40 * unit),) * 2)
+    others = cv2.dilate(((labels > 0) & (own == 0)).astype(np.uint8), kernel)
+    return np.where((cv2.dilate(own, reach) > 0) & (others == 0), matte, 0.0).astype(np.float32)
 
 
 def _middle(wide: Matte) -> Matte:

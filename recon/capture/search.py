@@ -29,25 +29,21 @@ def search_faces(
 ) -> list[NDArray[np.float32]]:
     """Rough landmarks f32 [478, 3] px of the faces of a picture, in no order.
 
-    The steps stop at the first that finds any: the whole picture; around a known place (`around`,
-    a box x0, y0, x1, y1) if given; the picture with a margin (close-ups); crops around what the
-    long-range detector sees, on the whole and on overlapping tiles (small faces).
+    Around a known place only, if `around` (a box x0, y0, x1, y1) is given. Else the steps stop at
+    the first that finds any: the whole picture, by the mesh's own detector and by the long-range
+    one, which sees the smaller faces of a group; the picture with a margin (close-ups); overlapping
+    tiles (small faces).
     """
     mesh = _static_mesh(max_faces, str(model_path) if model_path else None)
     if around is not None:
         return _in_crop(mesh, image, around)
-    if faces := mesh(image):
-        return _distinct(faces)
+    if faces := _distinct(mesh(image) + _at_long_range(mesh, image, tiles=1)):
+        return faces[:max_faces]
     if faces := _with_margin(mesh, image):
         return _distinct(faces)
-    for tiles in (1, 2, 3):
-        faces = [
-            points
-            for box in _long_range_boxes(image, tiles)
-            for points in _in_crop(mesh, image, box)
-        ]
-        if faces:
-            return _distinct(faces)[:max_faces]
+    for tiles in (2, 3):
+        if faces := _distinct(_at_long_range(mesh, image, tiles)):
+            return faces[:max_faces]
     return []
 
 
@@ -80,6 +76,13 @@ def _in_crop(
     origin = np.array([left, top, 0], np.float32)
     crop = warp_affine(image, matrix, CROP_PX, CROP_PX)
     return [points / scale + origin for points in mesh(crop)]
+
+
+def _at_long_range(
+    mesh: FaceMesh, image: NDArray[np.uint8], tiles: int
+) -> list[NDArray[np.float32]]:
+    boxes = _long_range_boxes(image, tiles)
+    return [points for box in boxes for points in _in_crop(mesh, image, box)]
 
 
 @lru_cache(maxsize=1)

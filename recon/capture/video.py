@@ -150,10 +150,13 @@ def _open_container(path: str | Path) -> Iterator[av.container.InputContainer]:
 @contextmanager
 def _open_video(path: str | Path) -> Iterator[av.container.InputContainer]:
     with _open_container(path) as container:
+        name = Path(path).name
         if not container.streams.video:
-            raise UserError(f"{Path(path).name} has sound but no picture; give a video of the head")
+            if container.streams.audio:
+                raise UserError(f"{name} has sound but no picture; give a video of the head")
+            raise UserError(f"{name} holds no video, or it is cut short; give an intact video")
         stream = container.streams.video[0]
-        check_size(stream.width, stream.height, Path(path).name)
+        check_size(stream.width, stream.height, name)
         yield container
 
 
