@@ -81,17 +81,18 @@ class _PhotometricLoss(torch.autograd.Function):
         pixels, channels = _rows(image), image.shape[-1]
         lambda_ssim = pixels.dtype.type(ssim_weight)
         row_loss = np.empty(len(pixels), pixels.dtype)
-        moments = [np.empty_like(pixels) for _ in range(3)]
+        by_mean, by_square, by_product = (np.empty_like(pixels) for _ in range(3))
         with parallel_kernels():
             loss_kernels.loss_rows(
                 pixels, target.pixels, target.mean, target.variance, target.weight, channels,
-                lambda_ssim, row_loss, *moments,
+                lambda_ssim, row_loss, by_mean, by_square, by_product,
             )  # fmt: skip
             if ctx.needs_input_grad[0]:
                 gradient = np.empty_like(pixels)
                 loss_kernels.loss_gradient(
-                    pixels, target.pixels, target.weight, channels, lambda_ssim, *moments, gradient
-                )
+                    pixels, target.pixels, target.weight, channels, lambda_ssim,
+                    by_mean, by_square, by_product, gradient,
+                )  # fmt: skip
                 ctx.save_for_backward(torch.from_numpy(gradient).view(image.shape))
         return image.new_tensor(row_loss.sum(dtype=np.float64))
 

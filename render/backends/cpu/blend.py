@@ -1,5 +1,8 @@
 """Numba kernel: the forward blend. One task is a tile, one vector a block of 4 x 4 pixels."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (an intrinsic is called without the typing context that its definition takes)
+
 from __future__ import annotations
 
 import numpy as np

@@ -6,6 +6,9 @@ Each (splat, tile) pair owns a record, and `gather` sums a splat's records in a 
 gradients do not depend on the threads.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (an intrinsic is called without the typing context that its definition takes)
+
 from __future__ import annotations
 
 import numpy as np

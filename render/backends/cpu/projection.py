@@ -4,6 +4,9 @@ The formulas are those of `render.backends.reference.project`; here every Gaussi
 scalar loop, and the backward pass computes the forward values anew instead of storing them.
 """
 
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (an intrinsic is called without the typing context that its definition takes)
+
 from __future__ import annotations
 
 import math

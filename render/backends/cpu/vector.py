@@ -8,9 +8,13 @@ Numba caches a kernel by the file that holds it: after a change here, delete `__
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
+
+Value = Any  # an ir.Value; llvmlite comes without types
 
 LANES = 16
 FLOAT, INT32, INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
@@ -25,39 +29,39 @@ _RECIPROCAL_SEED = 0x7EF311C7
 _SIGN_BIT = -(2**31)
 
 
-def int64(value: int) -> ir.Constant:
+def int64(value: int) -> Value:
     return ir.Constant(INT64, value)
 
 
 class Lanes:
     """Emits vector instructions at a builder's position."""
 
-    def __init__(self, builder: ir.IRBuilder):
+    def __init__(self, builder: Any):
         self.builder = builder
         self._undefined = ir.Constant(FLOATS, ir.Undefined)
 
-    def constant(self, value: float | list[float]) -> ir.Constant:
+    def constant(self, value: float | list[float]) -> Value:
         values = value if isinstance(value, list) else [value] * LANES
         return ir.Constant(FLOATS, [float(np.float32(lane)) for lane in values])
 
-    def splat(self, scalar: ir.Value) -> ir.Value:
+    def splat(self, scalar: Value) -> Value:
         """The scalar in all lanes."""
         first = self.builder.insert_element(self._undefined, scalar, ir.Constant(INT32, 0))
         return self.builder.shuffle_vector(first, self._undefined, ir.Constant(INTS, [0] * LANES))
 
-    def load(self, base: ir.Value, index: ir.Value) -> ir.Value:
+    def load(self, base: Value, index: Value) -> Value:
         pointer = self.builder.gep(base, [index])
         return self.builder.load(self.builder.bitcast(pointer, FLOATS.as_pointer()), align=4)
 
-    def store(self, vector: ir.Value, base: ir.Value, index: ir.Value) -> None:
+    def store(self, vector: Value, base: Value, index: Value) -> None:
         pointer = self.builder.gep(base, [index])
         self.builder.store(vector, self.builder.bitcast(pointer, FLOATS.as_pointer()), align=4)
 
-    def load_splat(self, base: ir.Value, index: ir.Value) -> ir.Value:
+    def load_splat(self, base: Value, index: Value) -> Value:
         """One float of memory in all lanes."""
         return self.splat(self.builder.load(self.builder.gep(base, [index])))
 
-    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c, rounded once."""
         function = cgutils.get_or_insert_function(
             self.builder.module,
@@ -66,16 +70,16 @@ class Lanes:
         )
         return self.builder.call(function, [a, b, c])
 
-    def negate(self, a: ir.Value) -> ir.Value:
+    def negate(self, a: Value) -> Value:
         return self.builder.fneg(a)
 
-    def minimum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+    def minimum(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
 
-    def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+    def maximum(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
-    def exp2(self, power: ir.Value) -> ir.Value:
+    def exp2(self, power: Value) -> Value:
         """2^power for powers up to 127; anything below 2^-60 gives 2^-60."""
         builder = self.builder
         power = self.maximum(power, self.constant(-60.0))
@@ -90,7 +94,7 @@ class Lanes:
         shift = builder.shl(builder.fptosi(whole, INTS), ir.Constant(INTS, [23] * LANES))
         return builder.bitcast(builder.add(builder.bitcast(value, INTS), shift), FLOATS)
 
-    def reciprocal(self, a: ir.Value) -> ir.Value:
+    def reciprocal(self, a: Value) -> Value:
         """1 / a for normal positive a; several times the throughput of a vector division."""
         builder = self.builder
         seed = ir.Constant(INTS, [_RECIPROCAL_SEED] * LANES)
@@ -100,24 +104,24 @@ class Lanes:
             inverse = self.multiply_add(inverse, error, inverse)
         return inverse
 
-    def with_sign_bit(self, a: ir.Value) -> ir.Value:
+    def with_sign_bit(self, a: Value) -> Value:
         """-|a|."""
         builder = self.builder
         bits = builder.or_(builder.bitcast(a, INTS), ir.Constant(INTS, [_SIGN_BIT] * LANES))
         return builder.bitcast(bits, FLOATS)
 
-    def all_negative(self, a: ir.Value) -> ir.Value:
+    def all_negative(self, a: Value) -> Value:
         """One bit: is the sign bit set in every lane?"""
         builder = self.builder
         signs = builder.icmp_signed("<", builder.bitcast(a, INTS), ir.Constant(INTS, [0] * LANES))
         every = ir.Constant(MASK_BITS, 2**LANES - 1)
         return builder.icmp_unsigned("==", builder.bitcast(signs, MASK_BITS), every)
 
-    def mask_bits(self, condition: ir.Value) -> ir.Value:
+    def mask_bits(self, condition: Value) -> Value:
         """Sixteen conditions as the low bits of an int32."""
         return self.builder.zext(self.builder.bitcast(condition, MASK_BITS), INT32)
 
-    def sum_each(self, vectors: list[ir.Value]) -> ir.Value:
+    def sum_each(self, vectors: list[Value]) -> Value:
         """Up to 16 vectors -> one whose lane k is the sum over vector k (a reducing transpose)."""
         builder = self.builder
         even = ir.Constant(INTS, list(range(0, 2 * LANES, 2)))
@@ -139,6 +143,6 @@ class Lanes:
         return level[0]
 
 
-def array_pointer(context, builder: ir.IRBuilder, array_type, value: ir.Value) -> ir.Value:
+def array_pointer(context, builder: Any, array_type, value: Value) -> Value:
     """float* or int* to the first element of a contiguous Numba array argument."""
     return context.make_array(array_type)(context, builder, value).data

@@ -1,0 +1,76 @@
+"""Avatar + codes + cameras -> pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avatar3d.camera import Camera
+from avatar3d.codes import ExpressionCode
+from render.frames import frames, to_uint8, turntable
+from tests.render.scenes import random_gaussians
+
+
+class Balloon:
+    """An avatar that grows with the first coefficient."""
+
+    def gaussians(self, code):
+        gaussians = random_gaussians(50)
+        return gaussians._replace(scales=gaussians.scales * (0.2 + code.coefficients[0]))
+
+
+def codes(count):
+    batch = ExpressionCode.neutral(count)
+    batch.coefficients[:, 0] = torch.linspace(0, 1, count)
+    return batch
+
+
+def test_one_picture_per_code():
+    camera = Camera.frontal(focal_length_px=60, size_px=32, distance_m=1)
+    pictures = list(frames(Balloon(), codes(4), camera))
+    assert [picture.shape for picture in pictures] == [(32, 32, 3)] * 4
+    assert all(picture.dtype == np.uint8 for picture in pictures)
+    darkness = [255.0 - picture.mean() for picture in pictures]
+    assert darkness == sorted(darkness)  # it grows before the white background
+    one_by_one = list(frames(Balloon(), [codes(4).at(k) for k in range(4)], [camera] * 3))
+    assert len(one_by_one) == 3
+    np.testing.assert_array_equal(one_by_one[2], pictures[2])
+
+
+def test_size_and_background_are_kept():
+    camera = Camera.frontal(focal_length_px=60, size_px=32, distance_m=1)
+    (picture,) = frames(
+        Balloon(), codes(1), camera, size=(48, 40), background=torch.tensor([0.0, 1.0, 0.0])
+    )
+    assert picture.shape == (40, 48, 3)
+    np.testing.assert_array_equal(picture[0, 0], [0, 255, 0])
+
+
+@pytest.mark.parametrize("yaw_range", [2 * math.pi, 1.0])
+def test_turntable_begins_in_front_and_looks_at_the_head(yaw_range):
+    cameras = turntable(8, focal_length_px=60, size_px=32, distance_m=0.8, yaw_range=yaw_range)
+    assert len(cameras) == 8
+    torch.testing.assert_close(cameras[0].position(), torch.tensor([0.0, 0.0, 0.8]))
+    for camera in cameras:
+        torch.testing.assert_close(camera.position().norm(), torch.tensor(0.8))
+        torch.testing.assert_close(camera.viewmat[:3, 3], torch.tensor([0.0, 0.0, 0.8]))
+        if yaw_range < 2:
+            assert abs(math.atan2(camera.position()[0], camera.position()[2])) <= 0.5001
+
+
+@given(st.integers(0, 255))
+def test_quantising_keeps_eight_bit_values(value):
+    assert to_uint8(np.array([value / 255], np.float32))[0] == value
+    assert to_uint8(np.array([value], np.uint8))[0] == value
+
+
+def test_quantising_clips_and_refuses():
+    values = torch.tensor([-1.0, 0.0, 0.5, 1.0, 7.0, math.inf, -math.inf, math.nan])
+    assert to_uint8(values).tolist() == [0, 0, 128, 255, 255, 255, 0, 0]
+    with pytest.raises(ValueError, match="uint8 or float"):
+        to_uint8(np.array([1, 2]))
