@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from avatar3d.errors import UserError
+from avatar3d.files import atomic_output, check_readable
 from avatar3d.optional import require
 from recon.benchmark import detect
 from recon.benchmark.clip import PreparedClip
 from recon.benchmark.prepare import prepare_clip
 from recon.benchmark.protocol import Protocol
+from recon.benchmark.report import make_folder
+from recon.capture.inputs import hash_file
 
 FORMAT = 1  # raise it when prepare.py or the layout below gives something else
 PNG_LEVEL = 1  # speed before size
@@ -60,27 +62,17 @@ def save_clip(clip: PreparedClip, file: Path) -> None:
         "test": clip.test,
         "needed": needed,
     }
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
-            np.savez(
-                stream,
-                facts=np.array(json.dumps(facts)),
-                landmarks=clip.landmarks,
-                ok=clip.ok,
-                valid=clip.valid,
-                pngs=np.concatenate(pngs),
-                png_ends=np.cumsum([len(png) for png in pngs]),
-            )
-        beside.replace(file)
-    except OSError as error:
-        raise UserError(
-            f"the cache folder {file.parent} must be writable, but is not ({error}); "
-            f"set AVATAR3D_CACHE to a folder that is"
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    make_folder(file.parent)
+    with atomic_output(file) as beside:
+        np.savez(
+            beside,
+            facts=np.array(json.dumps(facts)),
+            landmarks=clip.landmarks,
+            ok=clip.ok,
+            valid=clip.valid,
+            pngs=np.concatenate(pngs),
+            png_ends=np.cumsum([len(png) for png in pngs]),
+        )
 
 
 def load_clip(file: Path) -> PreparedClip:
@@ -111,13 +103,10 @@ def load_clip(file: Path) -> PreparedClip:
 
 
 def _key(path: Path, protocol: Protocol) -> str:
-    try:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} must be a clip that can be read, but is not ({error})") from error
+    check_readable(path)
     settings = {
         "format": FORMAT,
-        "content": content,
+        "content": hash_file(path),
         "detector": detect.version(),
         **dataclasses.asdict(protocol),
     }

@@ -42,6 +42,10 @@ class Method(ABC):
     # A method that looks at the test frame's pixels is another column, and the report says so.
     sees_test_pixels: bool = False
 
+    def settings(self) -> dict[str, object]:
+        """What was chosen, for the report; plain values that JSON can hold."""
+        return {}
+
     @abstractmethod
     def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:
         """Learn the person. `clip` carries the landmarks of its first half and no other pixels

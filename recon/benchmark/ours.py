@@ -13,6 +13,7 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.heads import load_head
 from recon.benchmark.clip import EVAL_PX, PreparedClip, PreparedFrame
 from recon.benchmark.method import Fitted, Method
+from recon.capture.matting import foreground_colors
 from recon.fit.fitter import FitConfig, fit_avatar
 from recon.fit.observation import Observation
 from recon.track.frames import track_frames
@@ -43,11 +44,15 @@ class Ours(Method):
         landmarks = np.stack([frame.landmarks for frame in support])
         size_px = len(support[0].image)
         tracking = track_support(landmarks, size_px, self._head)
-        observations = [
-            Observation(frame.picture(), frame.alpha(), frame.inside()) for frame in support
-        ]
+        observations = [observe(frame) for frame in support]
         fit = fit_avatar(tracking, observations, self._config)
         return FittedAvatar(fit.avatar, tracking)
+
+
+def observe(frame: PreparedFrame) -> Observation:
+    """A support frame as the fit sees it."""
+    alpha = frame.alpha()
+    return Observation(foreground_colors(frame.picture(), alpha), alpha, frame.inside())
 
 
 class FittedAvatar(Fitted):

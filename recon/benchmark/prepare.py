@@ -98,14 +98,21 @@ def stable_crop(landmarks: np.ndarray) -> Crop:
 
 
 def frames_of(path: Path, max_frames: int) -> Iterator[np.ndarray]:
-    """The first `max_frames` pictures of a video, uint8 RGB."""
+    """The first `max_frames` pictures of a video, uint8 RGB, upright, pixels as stored.
+
+    Not `recon.capture.read_video`: it makes pixels square, as is right for an avatar, and the
+    study whose figures are the mark did not (one of its clips is 480 x 512 with wide pixels).
+    """
     av = require("av", extra="recon")
     with _opened(path) as container:
         try:
             for index, frame in enumerate(container.decode(video=0)):
                 if index >= max_frames:
                     return
-                yield frame.to_ndarray(format="rgb24")
+                quarter_turns = round((frame.rotation or 0) / 90) % 4  # counter-clockwise
+                yield np.ascontiguousarray(
+                    np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns)
+                )
         except av.error.FFmpegError as error:
             raise UserError(
                 f"{path} breaks off or is damaged ({error}); use a whole clip"

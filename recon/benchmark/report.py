@@ -1,0 +1,153 @@
+"""What a benchmark leaves behind: JSON for machines, a table for people, pictures for both."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from avatar3d.errors import UserError
+from avatar3d.files import atomic_output
+
+Row = dict[str, Any]
+
+# Columns of the table: heading, figure of a row, digits.
+COLUMNS = [
+    ("face PSNR", "psnr_face", 2),
+    ("SSIM", "ssim_face", 3),
+    ("FLIP", "flip_face", 3),
+    ("head PSNR", "psnr_head", 2),
+    ("SSIM", "ssim_head", 3),
+    ("FLIP", "flip_head", 3),
+    ("crop PSNR", "psnr_crop", 2),
+    ("SSIM", "ssim_crop", 3),
+    ("AKD", "akd_all", 2),
+    ("lips", "akd_lips", 2),
+    ("iris", "akd_iris", 2),
+    ("fail", "fail", 2),
+    ("sharpness", "sharpness", 2),
+    ("fit s", "fit_seconds", 1),
+    ("frame ms", "render_ms", 1),
+]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The benchmark JSON of the project: figures with what is needed to measure them again."""
+
+    name: str
+    date: str  # UTC, ISO 8601
+    commit: str
+    machine: dict[str, Any]
+    settings: dict[str, Any]
+    rows: list[Row]
+    summary: dict[str, float]
+
+    def write_json(self, path: Path) -> None:
+        """Write the file whole or not at all. JSON knows no nan: what could not be told is null."""
+        text = json.dumps(_without_nan(asdict(self)), indent=1, allow_nan=False)
+        with atomic_output(path) as beside:
+            beside.write_text(text + "\n", encoding="utf-8")
+
+    def markdown(self) -> str:
+        """Means over the clips, then every clip."""
+        means = markdown_table(_mean_rows(self.summary), ("method", "shots"))
+        clips = markdown_table(self.rows, ("clip", "method", "shots"))
+        return (
+            f"# {self.name}\n\n{self.date}, commit {self.commit}, {self.machine['processor']}\n\n"
+            f"Means over the clips:\n\n{means}\nEvery clip:\n\n{clips}"
+        )
+
+
+def make_report(
+    name: str, settings: dict[str, Any], rows: list[Row], summary: dict[str, float]
+) -> Report:
+    """Add when, where and from what the figures came."""
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Report(name, date, commit(), machine(), settings, rows, summary)
+
+
+def markdown_table(rows: Sequence[Row], labels: Sequence[str]) -> str:
+    """Rows as a table; figures that no row has are left out."""
+    columns = [column for column in COLUMNS if any(column[1] in row for row in rows)]
+    lines = ["| " + " | ".join([*labels, *(heading for heading, _, _ in columns)]) + " |"]
+    lines.append("|" + "---|" * len(labels) + "---:|" * len(columns))
+    for row in rows:
+        figures = [_figure(row.get(name, math.nan), digits) for _, name, digits in columns]
+        lines.append("| " + " | ".join([*(str(row[label]) for label in labels), *figures]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder for outputs, with those above it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} must be writable, but cannot be made ({error}); choose another"
+        ) from error
+
+
+def commit() -> str:
+    """The checkout's commit, with -dirty where files differ from it; "unknown" outside of one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def machine() -> dict[str, Any]:
+    """What a figure in seconds depends on."""
+    import torch
+
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _mean_rows(summary: dict[str, float]) -> list[Row]:
+    """The summary's "method/T=8/psnr_face" as rows again."""
+    rows: dict[tuple[str, str], Row] = {}
+    for key, value in summary.items():
+        method, shots, figure = key.split("/")
+        row = rows.setdefault((method, shots), {"method": method, "shots": shots[2:]})
+        row[figure] = value
+    return list(rows.values())
+
+
+def _figure(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
