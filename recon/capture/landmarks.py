@@ -222,7 +222,7 @@ def refine_landmarks(
     mesh.forget()
     measured = []
     for turn, zoom in _COPIES:
-        matrix = cv2.getRotationMatrix2D((0.0, 0.0), turn, zoom * scale)
+        matrix = np.asarray(cv2.getRotationMatrix2D((0.0, 0.0), turn, zoom * scale), np.float64)
         matrix[:, 2] = 192.0 - matrix[:, :2] @ centre
         found = mesh(warp_affine(image, matrix, 384, 384))
         if found:

@@ -61,8 +61,8 @@ def refine_matte(image: Image, coarse: Matte) -> Matte:
     mean_f, variance_f = _local_colours(image, foreground, unit)
     mean_b, variance_b = _local_colours(image, background, unit)
     axis = mean_f - mean_b
-    length2 = np.einsum("ijk,ijk->ij", axis, axis)
-    projected = np.einsum("ijk,ijk->ij", image - mean_b, axis) / np.maximum(length2, 1e-6)
+    length2 = _dot(axis, axis)
+    projected = _dot(image - mean_b, axis) / np.maximum(length2, 1e-6)
     noise = prior * variance_f + (1.0 - prior) * variance_b + CAMERA_NOISE**2
     evidence = np.minimum(length2 / noise, MAX_EVIDENCE)
     matte = (evidence * np.clip(projected, 0.0, 1.0) + PRIOR * prior) / (evidence + PRIOR)
@@ -85,26 +85,40 @@ def foreground_colors(image: Image, matte: Matte) -> Image:
     matte * colours over a new background shows none of the old one.
     """
     unit = image.shape[0] / REFERENCE_SIZE
-    colours, back = image, image
-    for width in (90 * unit, 6 * unit):
-        colours, back = _fuse(image, colours, back, matte[..., None], max(3, _odd(width)))
-    return np.clip(colours, 0.0, 1.0)
+    # The first, wide step is done on a quarter of the size: its answer is smooth.
+    small = (max(1, image.shape[1] // 4), max(1, image.shape[0] // 4))
+    image_small, matte_small = (
+        np.asarray(cv2.resize(part, small, interpolation=cv2.INTER_AREA), np.float32)
+        for part in (image, matte)
+    )
+    wide = _fuse(
+        image_small, image_small, image_small, matte_small[..., None], max(3, _odd(90 / 4 * unit))
+    )
+    colours, back = (np.asarray(cv2.resize(part, image.shape[1::-1]), np.float32) for part in wide)
+    return _fuse(image, colours, back, matte[..., None], max(3, _odd(6 * unit)))[0]
 
 
-def guided_filter(guide: Image, values: Matte, width: int, epsilon: float) -> Matte:
+def guided_filter(
+    guide: Image, values: Matte, width: int, epsilon: float, shrink: int = 2
+) -> Matte:
     """Smooth `values` so that they follow the edges of a colour `guide` (He et al. 2013, eq. 19).
 
     `width` is the side of the window in pixels, `epsilon` the variance below which a window counts
-    as flat.
+    as flat. The linear models are solved on pictures `shrink` times smaller and enlarged, as they
+    are smooth (He and Sun 2015, "Fast guided filter").
     """
+    full_size = guide.shape[1::-1]
+    small_size = (full_size[0] // shrink, full_size[1] // shrink)
+    window = max(3, _odd(width / shrink))
 
     def mean(array: NDArray) -> NDArray:
-        return cv2.blur(array, (width, width), borderType=cv2.BORDER_REFLECT_101)
+        return cv2.blur(array, (window, window), borderType=cv2.BORDER_REFLECT_101)
 
-    mean_guide, mean_values = mean(guide), mean(values)
-    covariance = mean(guide * values[..., None]) - mean_guide * mean_values[..., None]
-    red, green, blue = cv2.split(guide)
-    mr, mg, mb = cv2.split(mean_guide)
+    small = cv2.resize(guide, small_size, interpolation=cv2.INTER_AREA)
+    small_values = cv2.resize(values, small_size, interpolation=cv2.INTER_AREA)
+    red, green, blue = cv2.split(small)
+    mr, mg, mb = (mean(channel) for channel in (red, green, blue))
+    mean_values = mean(small_values)
     rr = mean(red * red) - mr * mr + epsilon
     gg = mean(green * green) - mg * mg + epsilon
     bb = mean(blue * blue) - mb * mb + epsilon
@@ -113,24 +127,28 @@ def guided_filter(guide: Image, values: Matte, width: int, epsilon: float) -> Ma
         mean(red * blue) - mr * mb,
         mean(green * blue) - mg * mb,
     )
+    vr = mean(red * small_values) - mr * mean_values
+    vg = mean(green * small_values) - mg * mean_values
+    vb = mean(blue * small_values) - mb * mean_values
     # inverse of the symmetric 3x3 by cofactors
     c_rr, c_rg, c_rb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
     c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
-    determinant = np.maximum(rr * c_rr + rg * c_rg + rb * c_rb, 1e-12)
-    vr, vg, vb = cv2.split(covariance)
-    slope = np.dstack(
-        [
-            (c_rr * vr + c_rg * vg + c_rb * vb) / determinant,
-            (c_rg * vr + c_gg * vg + c_gb * vb) / determinant,
-            (c_rb * vr + c_gb * vg + c_bb * vb) / determinant,
-        ]
-    )
-    offset = mean_values - np.einsum("ijk,ijk->ij", slope, mean_guide)
-    return np.einsum("ijk,ijk->ij", mean(slope), guide) + mean(offset)
+    scale = 1.0 / np.maximum(rr * c_rr + rg * c_rg + rb * c_rb, 1e-12)
+    ar = (c_rr * vr + c_rg * vg + c_rb * vb) * scale
+    ag = (c_rg * vr + c_gg * vg + c_gb * vb) * scale
+    ab = (c_rb * vr + c_gb * vg + c_bb * vb) * scale
+    offset = mean_values - ar * mr - ag * mg - ab * mb
+    models = cv2.resize(mean(np.dstack([ar, ag, ab, offset])), full_size)
+    return _dot(models[..., :3], guide) + models[..., 3]
+
+
+def _dot(a: NDArray, b: NDArray) -> NDArray:
+    """Scalar product of two [H, W, 3] pictures, [H, W]; several times faster than einsum."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
 def _fuse(
-    image: Image, colours: Image, back: Image, matte: Image, width: int
+    image: Image, colours: Image, back: Image, matte: NDArray[np.float32], width: int
 ) -> tuple[Image, Image]:
     """One step of Forte's blurred fusion: foreground and background from blurred guesses."""
 
@@ -142,7 +160,8 @@ def _fuse(
     smooth_f = blur(colours * matte) / (share + 1e-5)
     smooth_b = blur(back * (1.0 - matte)) / (1.0 - share + 1e-5)
     residual = image - matte * smooth_f - (1.0 - matte) * smooth_b
-    return np.clip(smooth_f + matte * residual, 0.0, 1.0), smooth_b
+    fused = np.clip(smooth_f + matte * residual, 0.0, 1.0)
+    return fused.astype(np.float32), smooth_b.astype(np.float32)
 
 
 def _local_colours(image: Image, where: NDArray[np.bool_], unit: float) -> tuple[Image, Matte]:
@@ -162,7 +181,7 @@ def _local_colours(image: Image, where: NDArray[np.bool_], unit: float) -> tuple
         estimate = (near[..., :4] + 0.02 * estimate) / (near[..., 4:] + 0.02)
     full = cv2.resize(np.ascontiguousarray(estimate, np.float32), image.shape[1::-1])
     mean = full[..., :3]
-    variance = (full[..., 3] - np.einsum("ijk,ijk->ij", mean, mean)) / 3.0
+    variance = (full[..., 3] - _dot(mean, mean)) / 3.0
     return mean, np.maximum(variance, 0.0)
 
 
@@ -170,7 +189,7 @@ def _face_core(face: Face, size: int) -> Matte:
     """1 well inside the outline of the face: no network may open a hole there."""
     core = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(face.landmarks[:MESH_POINTS, :2].astype(np.float32))
-    cv2.fillConvexPoly(core, np.rint(hull).astype(np.int32), 1)
+    cv2.fillConvexPoly(core, np.rint(hull).astype(np.int32), (1,))
     return _eroded(core > 0, 0.06 * face.height_px).astype(np.float32)
 
 
@@ -214,11 +233,12 @@ def _middle(wide: Matte) -> Matte:
     """The middle half of a matte, at its full size: undoes a crop twice as wide."""
     size = wide.shape[0]
     quarter = size // 4
-    return cv2.resize(
+    middle = cv2.resize(
         wide[quarter : size - quarter, quarter : size - quarter],
         (size, size),
         interpolation=cv2.INTER_CUBIC,
     )
+    return middle.astype(np.float32)
 
 
 def _eroded(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:

@@ -61,7 +61,7 @@ def _with_margin(mesh: FaceMesh, image: NDArray[np.uint8]) -> list[NDArray[np.fl
         image, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(127, 127, 127)
     )
     shift = np.array([margin, margin, 0], np.float32)
-    return [points - shift for points in mesh(padded)]
+    return [points - shift for points in mesh(np.asarray(padded, np.uint8))]
 
 
 def _in_crop(

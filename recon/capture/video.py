@@ -195,4 +195,4 @@ def _upright_rgb(picture: av.VideoFrame, stream: av.VideoStream) -> NDArray[np.u
     ).to_ndarray()
     # The display matrix gives the counter-clockwise angle; only quarter turns are in use.
     quarter_turns = round((picture.rotation or 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarter_turns))
+    return np.ascontiguousarray(np.rot90(image, quarter_turns), dtype=np.uint8)

@@ -26,7 +26,7 @@ def disc() -> tuple[np.ndarray, np.ndarray]:
 
 def test_refinement_finds_the_edge(disc: tuple[np.ndarray, np.ndarray]) -> None:
     image, alpha = disc
-    coarse = cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 4)
+    coarse = np.asarray(cv2.GaussianBlur((alpha > 0.5).astype(np.float32), (0, 0), 4), np.float32)
     refined = refine_matte(image, coarse)
     assert refined.dtype == np.float32
     band = (alpha > 0.02) & (alpha < 0.98)
@@ -50,7 +50,7 @@ def test_guided_filter_keeps_a_constant_and_follows_edges() -> None:
     constant = guided_filter(guide, np.full((40, 40), 0.3, np.float32), 9, 1e-4)
     np.testing.assert_allclose(constant, 0.3, atol=1e-5)
     step = guide[..., 0].copy()
-    np.testing.assert_allclose(guided_filter(guide, step, 9, 1e-4), step, atol=0.02)
+    np.testing.assert_allclose(guided_filter(guide, step, 9, 1e-4, shrink=1), step, atol=0.02)
 
 
 def _face_at(x: float, y: float, others: list[list[float]] | None = None) -> Face:
@@ -61,9 +61,9 @@ def _face_at(x: float, y: float, others: list[list[float]] | None = None) -> Fac
 
 def test_only_what_hangs_together_with_the_face_stays() -> None:
     matte = np.zeros((SIZE, SIZE), np.float32)
-    cv2.circle(matte, (80, 128), 50, 1.0, -1)
-    cv2.circle(matte, (200, 128), 40, 1.0, -1)
-    cv2.line(matte, (80, 128), (200, 128), 1.0, 2)  # too narrow to make them one
+    cv2.circle(matte, (80, 128), 50, (1.0,), -1)
+    cv2.circle(matte, (200, 128), 40, (1.0,), -1)
+    cv2.line(matte, (80, 128), (200, 128), (1.0,), 2)  # too narrow to make them one
     kept = _connected_to_face(matte, _face_at(80, 128))
     assert kept[128, 80] == 1
     assert kept[128, 200] == 0
@@ -108,7 +108,7 @@ def test_shared_crop_progress_and_missing_faces() -> None:
     image = skimage_data.astronaut()
     face = detect(image)[0]
     frames = [Frame(np.roll(image, 10 * index, axis=1), index=index) for index in range(3)]
-    moved = [Face(face.landmarks + np.float32([10 * i, 0, 0])) for i in range(3)]
+    moved = [Face(face.landmarks + np.array([10 * i, 0, 0], np.float32)) for i in range(3)]
     seen: list[tuple[int, int]] = []
     prepared = prepare(
         iter(frames),

@@ -19,7 +19,7 @@ def _photo(name: str, skin: tuple[float, ...], stretch: float = 1.0) -> Prepared
     size = 64
     landmarks = np.random.default_rng(0).uniform(16, 48, (478, 3)).astype(np.float32)
     landmarks[:, 1] = 32 + (landmarks[:, 1] - 32) * stretch
-    image = np.broadcast_to(np.float32(skin), (size, size, 3)).copy()
+    image = np.tile(np.array(skin, np.float32), (size, size, 1))
     ones = np.ones((size, size), np.float32)
     return PreparedFrame(
         image, ones, image, ones > 0, landmarks, HeadCrop(0, 0, 1, size), source=name
