@@ -161,7 +161,7 @@ def _fuse(
     smooth_b = blur(back * (1.0 - matte)) / (1.0 - share + 1e-5)
     residual = image - matte * smooth_f - (1.0 - matte) * smooth_b
     fused = np.clip(smooth_f + matte * residual, 0.0, 1.0)
-    return fused.astype(np.float32), smooth_b.astype(np.float32)
+    return np.asarray(fused, np.float32), np.asarray(smooth_b, np.float32)
 
 
 def _local_colours(image: Image, where: NDArray[np.bool_], unit: float) -> tuple[Image, Matte]:
