@@ -45,16 +45,21 @@ def add_lid_lining(mesh: HalfMesh, skin: Skin) -> None:
     outward[:, 2] = 0.0
     outward = normalised(outward)
     lining_radius = body.EYEBALL_RADIUS + 0.00025
+    # At the corners the lids leave the ball; there the lining dives in front of it (caruncle).
+    lateral = np.abs(points[:, :1] - LEFT_EYE[0])
+    corner = np.clip((lateral - 0.0098) / 0.0030, 0.0, 1.0)
     rings, ring_names = [], []
-    for away, back, shrink in ((0.0002, 0.0010, 0.9), (0.0030, 0.0022, 0.75), (0.0075, 0.0052, 0.55)):
-        ring = points + outward * away
-        ring[:, 2] -= back
+    for away, back, corner_away, corner_back, shrink in (
+        (0.0002, 0.0010, -0.0009, 0.0012, 0.90),
+        (0.0030, 0.0022, -0.0026, 0.0036, 0.75),
+        (0.0075, 0.0052, -0.0050, 0.0080, 0.55),
+    ):
+        ring = points + outward * (away + (corner_away - away) * corner)
+        ring[:, 2:] -= back + (corner_back - back) * corner
         offset = ring - LEFT_EYE
         distance = np.linalg.norm(offset, axis=1, keepdims=True)
         wanted = np.clip(distance, lining_radius, lining_radius + (0.0 if shrink < 0.9 else 0.0006))
-        # At the corners of the eye the lids leave the ball: do not pull them onto it at once.
-        lateral = np.abs(points[:, :1] - LEFT_EYE[0]) / 0.0135
-        wanted = np.where(lateral > 0.8, np.maximum(wanted, distance - 0.0012), wanted)
+        wanted += (distance - wanted) * corner
         rings.append(LEFT_EYE + offset * wanted / distance)
         ring_names.append(normalised(middle_name + shrink * (names - middle_name)))
     inner = mesh.add("lid_lining", np.array(rings), np.array(ring_names))

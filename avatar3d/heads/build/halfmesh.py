@@ -45,13 +45,17 @@ class HalfMesh:
         return indices.reshape(shape)
 
     def connect(self, triangles: Indices, part: str) -> None:
+        """Adds triangles that wind alike; on the skin they are turned to wind like the sphere of
+        its names."""
         triangles = np.asarray(triangles).reshape(-1, 3)
+        a, b, c = (self.names[triangles[:, k]] for k in range(3))
+        if (np.cross(b - a, c - a) * a).sum() < 0:  # NaN, beyond the skin, compares false
+            triangles = triangles[:, ::-1]
         self.triangles.append(triangles)
         self.parts.append(np.full(len(triangles), PARTS.index(part)))
 
     def connect_grid(self, grid: Indices, part: str, closed: bool = False) -> None:
-        """Two triangles a cell of a grid of indices [R, C]; seen from outside, rows go down when
-        columns go left (+X to the right of +Y up would be reversed)."""
+        """Two triangles a cell of a grid of indices [R, C]."""
         if closed:
             grid = np.concatenate([grid, grid[:, :1]], axis=1)
         a, b, c, d = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]

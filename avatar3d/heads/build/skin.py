@@ -28,7 +28,7 @@ from avatar3d.heads.build.surface import (
 Points = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-NECK_COLUMNS = 27  # of the half, front to back
+NECK_COLUMNS = 31  # of the half, front to back
 EAR_COLUMNS = 30
 FACE_SPACING, NOSE_SPACING, SCALP_SPACING = 0.0040, 0.0026, 0.0092  # metres
 
@@ -187,23 +187,34 @@ def filling(skin: Skin, fixed: Points, holes: list[Points], ring: Points) -> Poi
     return candidates[chosen]
 
 
-def triangulated(half: Points) -> Indices:
-    """Delaunay triangles of the half's names with x >= 0, from the hull of both halves."""
+def triangulated(half: Points, hole_border: Indices) -> Indices:
+    """Delaunay triangles of the half's names with x >= 0, from the hull of both halves.
+
+    Only triangles between vertices of `hole_border`, which fill a hole, may cross the midline.
+    """
     off = np.flatnonzero(half[:, 0] > 1e-12)
     names = np.concatenate([half, half[off] * (-1.0, 1.0, 1.0)])
     triangles = ConvexHull(names).simplices
+    is_border = np.zeros(len(half), bool)
+    is_border[hole_border] = True
+    both = np.concatenate([is_border, is_border[off]])
+    triangles = triangles[~both[triangles].all(1) | (triangles < len(half)).all(1)]
     own = triangles[(triangles < len(half)).all(1) & (names[triangles].mean(1)[:, 0] > 0.0)]
     across = (names[triangles][:, :, 0] > 1e-12).any(1) & (names[triangles][:, :, 0] < -1e-12).any(1)
+    across &= ~both[triangles].all(1)
     if across.any():
         where = names[triangles[across]].mean(1)
         raise RuntimeError(f"triangles cross the midline near {where[:3]}; put more points there")
+    a, b, c = (names[own[:, k]] for k in range(3))
+    inward = (np.cross(b - a, c - a) * a).sum(1) < 0
+    own[inward] = own[inward][:, ::-1]
     return own
 
 
-def relaxed(names: Points, fixed_count: int, skin: Skin, rounds: int = 12) -> Points:
+def relaxed(names: Points, fixed_count: int, hole_border: Indices, skin: Skin, rounds: int = 12) -> Points:
     """Moves the free names (after the fixed ones) towards the middle of their neighbours."""
     for _ in range(rounds):
-        triangles = triangulated(names)
+        triangles = triangulated(names, hole_border)
         edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
         edges = np.concatenate([edges, edges[:, ::-1]])
         points = skin.at(names)
@@ -214,7 +225,11 @@ def relaxed(names: Points, fixed_count: int, skin: Skin, rounds: int = 12) -> Po
         np.add.at(total, edges[:, 0], weight)
         np.add.at(moved, edges[:, 0], weight[:, None] * names[edges[:, 1]])
         step = moved / np.maximum(total, 1e-9)[:, None] - names
-        names[fixed_count:] = normalised(names[fixed_count:] + 0.6 * step[fixed_count:])
+        moved = normalised(names[fixed_count:] + 0.6 * step[fixed_count:])
+        # Keep away from the loops, whose edges must stay edges of the triangulation.
+        there = skin.at(moved)
+        free = cKDTree(points[:fixed_count]).query(there)[0] > 0.75 * spacing(there)
+        names[fixed_count:][free] = moved[free]
     return names
 
 
@@ -225,47 +240,48 @@ def add_skin(mesh: HalfMesh, face: Points) -> Skin:
     ring = directions(neck_ring(np.linspace(0.0, np.pi, NECK_COLUMNS)))
     ring[[0, -1]] = on_midline(ring[[0, -1]])
     midline = midline_names(skin)
-    blocks = [*loops["eye"], *loops["lips"], ear, ring, midline]
+    blocks = [loops["eye"][-1], loops["lips"][-1], ear, ring, midline]
     fixed = np.concatenate(blocks)
-    dummy = normalised(ring + (0.0, -0.06, 0.0))  # beyond the border, so that the border is an edge
     holes = [loops["eye"][-1], whole_loop(loops["lips"][-1]), ear]
     free = filling(skin, fixed, holes, ring)
-    names = relaxed(np.concatenate([fixed, dummy, free]), len(fixed) + len(dummy), skin)
-    triangles = triangulated(names)
-
     starts = np.cumsum([0] + [len(b) for b in blocks])
     groups = [np.arange(a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
-    hole = np.zeros(len(names), int)  # 1 eye, 2 mouth, 3 ear, 4 beyond the neck
-    hole[groups[0]], hole[groups[5]], hole[groups[11]] = 1, 2, 3
-    kinds = hole[triangles]
+    hole_border = np.concatenate([groups[1], groups[3]])
+    names = relaxed(np.concatenate([fixed, free]), len(fixed), hole_border, skin)
+    triangles = triangulated(names, hole_border)
+    centroids = normalised(names[triangles].mean(1))
     filled = np.zeros(len(triangles), bool)
-    for kind in (1, 2, 3):
-        filled |= (kinds == kind).all(1)
-    is_dummy = np.zeros(len(names), bool)
-    is_dummy[len(fixed) : len(fixed) + len(dummy)] = True
-    is_ring = np.zeros(len(names), bool)
-    is_ring[groups[12]] = True
-    filled |= (is_dummy | is_ring)[triangles].all(1)
+    for hole, group in zip(holes, groups[:3], strict=True):
+        filled |= np.isin(triangles, group).all(1) & inside_loop(centroids, hole)
+    filled |= np.isin(triangles, groups[3]).all(1) & ~above_neck(centroids, ring)
     triangles = triangles[~filled]
-
-    used = ~is_dummy
-    compact = np.cumsum(used) - 1
-    names, triangles = names[used], compact[triangles]
     points = skin.at(names)
     points[names[:, 0] < 1e-12, 0] = 0.0
     indices = mesh.add("skin", points, names)
     centroid = points[triangles].mean(1)
     scalp = scalp_region(centroid)
     neck = (centroid[:, 1] < -0.105) & (centroid[:, 2] < 0.0) | ~scalp & (centroid[:, 2] < -0.058)
-    # Near the eye: the triangles of the lid loops.
-    lid = np.isin(triangles, np.concatenate(groups[0:3])).all(1)
-    mesh.connect(indices[triangles[lid]], "eyelids")
-    mesh.connect(indices[triangles[scalp & ~lid]], "scalp")
-    mesh.connect(indices[triangles[neck & ~scalp & ~lid]], "neck")
-    mesh.connect(indices[triangles[~neck & ~scalp & ~lid]], "face")
-    skin.eye_loops = [indices[g] for g in groups[:5]]
-    skin.lip_loops = [indices[g] for g in groups[5:11]]
-    skin.ear_base, skin.neck_border = indices[groups[11]], indices[groups[12]]
+    mesh.connect(indices[triangles[scalp]], "scalp")
+    mesh.connect(indices[triangles[neck & ~scalp]], "neck")
+    mesh.connect(indices[triangles[~neck & ~scalp]], "face")
+    for name, outermost, closed in (("eye", groups[0], True), ("lips", groups[1], False)):
+        inner = np.array(loops[name][:-1])
+        points = skin.at(inner.reshape(-1, 3)).reshape(inner.shape)
+        points[inner[..., 0] < 1e-12, 0] = 0.0
+        if name == "lips":  # the borders touch
+            upper, lower = points[0, :11], points[0, 20:9:-1]
+            middle = 0.5 * (upper + lower)
+            points[0, :11] = middle + np.outer(np.arange(11) < 10, (0.0, 0.00004, 0.0))
+            points[0, 11:] = (middle - (0.0, 0.00004, 0.0))[9::-1]
+        grid = np.concatenate([mesh.add("skin", points, inner), indices[outermost][None]])
+        if closed:
+            mesh.connect_grid(grid[:3], "eyelids", closed=True)
+            mesh.connect_grid(grid[2:], "face", closed=True)
+            skin.eye_loops = list(grid)
+        else:
+            mesh.connect_grid(grid, "face")
+            skin.lip_loops = list(grid)
+    skin.ear_base, skin.neck_border = indices[groups[2]], indices[groups[3]]
     return skin
 
 
