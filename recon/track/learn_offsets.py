@@ -66,7 +66,7 @@ def learn_offsets(
             identity, focal, state = solve_support(shape, prior, landmarks_px, focal_px, settings)
             person = shape.of_person(identity)
             residual = landmarks_px - project_state(person, state, focal)
-            _add_clip(system, target, person, state, residual, focal)
+            _add_clip(system, target, person, state, landmarks_px, residual, focal)
             lengths.append(np.linalg.norm(residual, axis=-1).mean())
             rests.append(np.quantile(state.codes, RESTING_QUANTILE, axis=0))
         resting = np.median(rests, axis=0)
@@ -86,12 +86,13 @@ def _add_clip(
     target: np.ndarray,
     person: LandmarkShape,
     state: FrameState,
+    landmarks_px: np.ndarray,
     residual_px: np.ndarray,
     focal_px: float,
 ) -> None:
     points = state.pose.apply(person.points(state.codes))
     by_offset = projection_derivative(points, focal_px) @ state.pose.rotation[:, None]
-    weights = frame_weights(residual_px, state.pose, person, focal_px)
+    weights = frame_weights(residual_px, landmarks_px, state.pose, person, focal_px)
     # Per landmark, frames averaged: relative weights between landmarks play no part here.
     weights = weights / weights.mean(0).clip(1e-12) * 1e6 / len(residual_px)
     depth = (state.pose.translation[:, 2:3] / focal_px) ** 2

@@ -23,17 +23,34 @@ OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
     148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
+# The fold above the lid: the detector keeps it in place while the skin there slides down in a blink.
+LID_FOLD = (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414)
+# Upper and lower points that meet when eyes and mouth close. Their distance is what a viewer sees
+# of a blink or a closed mouth, and the detector knows it better than where either point is.
+GAPS = (
+    (246, 7), (161, 163), (160, 144), (159, 145), (158, 153), (157, 154), (173, 155),
+    (466, 249), (388, 390), (387, 373), (386, 374), (385, 380), (384, 381), (398, 382),
+    (191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318),
+    (415, 324),
+)  # fmt: skip
+UPPER, LOWER = (list(side) for side in zip(*GAPS))
 IRIS_CENTRES = (468, 473)  # the subject's right, then left
+IRIS_LIDS = ((range(468, 473), 159, 145), (range(473, 478), 386, 374))  # with the lids' middles
 # Points that barely move with the expression: their weak-perspective pose starts every frame.
 RIGID = (6, 168, 197, 195, 5, 4, 1, 33, 133, 362, 263, 9, 8, 127, 356, 234, 454, 10, 152)
 
 NOISE_M = 0.8e-3  # detector and model error a point, at the head
 # 478 points are one network's output and err together: they count as this many independent ones.
 INDEPENDENT_POINTS = 60.0
-OUTLIER_M = 3.5e-3  # residuals beyond this grow linearly (Huber)
+GAP_NOISE_M, INDEPENDENT_GAPS = 0.6e-3, 20.0  # the same for the distances of GAPS
+# Residuals beyond this grow linearly (Huber). Far enough that a lid on its way shut, 8 mm at first,
+# is not taken for an outlier.
+OUTLIER_M = 8e-3
 # A landmark whose surface turns from the viewer is drawn where the detector guesses the outline:
 # full weight above the first cosine, HIDDEN_WEIGHT below the second.
 FACING, AVERTED, HIDDEN_WEIGHT = 0.35, -0.1, 0.1
+# Between closed lids the detector only guesses the iris: no weight below the first opening.
+IRIS_HIDDEN_M, IRIS_SEEN_M = 1.5e-3, 5e-3
 
 
 def landmark_weights() -> Float[np.ndarray, " 478"]:
@@ -41,6 +58,7 @@ def landmark_weights() -> Float[np.ndarray, " 478"]:
     weights = np.ones(478)
     weights[list(LIPS)] = weights[list(EYES)] = 2.0
     weights[list(OVAL)] = 0.5
+    weights[list(LID_FOLD)] = 0.1
     weights[468:] = 0.25
     weights[list(IRIS_CENTRES)] = 6.0
     return weights * (INDEPENDENT_POINTS / weights.sum())
@@ -120,11 +138,12 @@ def pose_derivative(
 
 def frame_weights(
     residual_px: Float[np.ndarray, "F 478 2"],
+    landmarks_px: Float[np.ndarray, "F 478 2"],
     pose: Pose,
     shape: LandmarkShape,
     focal_px: float,
 ) -> Float[np.ndarray, "F 478"]:
-    """1/px^2: noise at the head's depth, Huber on the residual, less for what is turned away."""
+    """1/px^2 of landmarks: noise at the head's depth, Huber, less for what is hardly seen."""
     depth = pose.translation[:, 2:3]
     px_per_m = focal_px / depth  # [F, 1]
     length = np.linalg.norm(residual_px, axis=-1)
@@ -133,8 +152,29 @@ def frame_weights(
     towards_camera = -pose.translation / np.linalg.norm(pose.translation, axis=1, keepdims=True)
     cosine = (pose.rotation @ shape.normals.T).transpose(0, 2, 1) @ towards_camera[:, :, None]
     seen = np.clip((cosine[..., 0] - AVERTED) / (FACING - AVERTED), HIDDEN_WEIGHT, 1.0)
-    seen[:, 468:] = huber[:, 468:] = 1.0
+    huber[:, 468:] = 1.0
+    for iris, upper, lower in IRIS_LIDS:
+        opening = np.linalg.norm(landmarks_px[:, upper] - landmarks_px[:, lower], axis=-1)
+        opening_m = opening / px_per_m[:, 0]
+        open_share = np.clip((opening_m - IRIS_HIDDEN_M) / (IRIS_SEEN_M - IRIS_HIDDEN_M), 0.0, 1.0)
+        seen[:, list(iris)] = open_share[:, None]
     return WEIGHTS * huber * seen / (NOISE_M * px_per_m) ** 2
+
+
+def with_gaps(values: Float[np.ndarray, "F 478 *rest"]) -> Float[np.ndarray, "F 501 *rest"]:
+    """Landmarks followed by the differences of GAPS: positions, residuals or derivatives."""
+    return np.concatenate([values, values[:, UPPER] - values[:, LOWER]], axis=1)
+
+
+def with_gap_weights(
+    weights: Float[np.ndarray, "F 478"], pose: Pose, focal_px: float
+) -> Float[np.ndarray, "F 501"]:
+    """`frame_weights` followed by those of the gaps, which fade as their points turn away."""
+    px_per_m = focal_px / pose.translation[:, 2:3]
+    full = INDEPENDENT_GAPS / len(GAPS) / (GAP_NOISE_M * px_per_m) ** 2
+    seen = np.minimum(weights[:, UPPER], weights[:, LOWER]) / WEIGHTS[UPPER]
+    gaps = full * np.minimum(seen * (NOISE_M * px_per_m) ** 2, 1.0)
+    return np.concatenate([weights, gaps], axis=1)
 
 
 def first_pose(

@@ -15,6 +15,8 @@ from recon.track.observation import (
     pose_derivative,
     project,
     projection_derivative,
+    with_gap_weights,
+    with_gaps,
 )
 from recon.track.rotation import rotation_matrix, rotation_vector
 
@@ -50,9 +52,9 @@ class NormalEquations:
 
     hessian: Float[np.ndarray, "F N N"]
     gradient: Float[np.ndarray, "F N"]  # downhill
-    jacobian: Float[np.ndarray, "F M N"]  # of the projections, M = 478 * 2
+    jacobian: Float[np.ndarray, "F M N"]  # of the projections and their gaps, M = 501 * 2
     weights: Float[np.ndarray, "F M"]
-    residual_px: Float[np.ndarray, "F 478 2"]
+    residual_px: Float[np.ndarray, "F M"]
     points_camera: Float[np.ndarray, "F 478 3"]
     projection: Float[np.ndarray, "F 478 2 3"]  # px a metre in the head frame
 
@@ -72,20 +74,21 @@ def normal_equations(
     projection = by_point @ state.pose.rotation[:, None]
     by_code = projection @ shape.derivative_by_code(state.codes)
     by_pose = pose_derivative(by_point, points_camera, state.pose)
-    jacobian = np.concatenate([by_pose, by_code], axis=-1).reshape(frames, 2 * 478, -1)
-    weights = np.repeat(frame_weights(residual, state.pose, shape, focal_px), 2, axis=1)
+    jacobian = with_gaps(np.concatenate([by_pose, by_code], axis=-1))
+    jacobian = jacobian.reshape(frames, -1, jacobian.shape[-1])
+    weights = frame_weights(residual, landmarks_px, state.pose, shape, focal_px)
+    weights = np.repeat(with_gap_weights(weights, state.pose, focal_px), 2, axis=1)
     weighted = (jacobian * weights[..., None]).transpose(0, 2, 1)
     hessian = weighted @ jacobian
-    gradient = (weighted @ residual.reshape(frames, -1, 1))[..., 0]
+    rows = with_gaps(residual).reshape(frames, -1)
+    gradient = (weighted @ rows[..., None])[..., 0]
 
     slope, curvature = prior.linearise(state.codes)
     hessian[:, POSE:, POSE:] += curvature
     gradient[:, POSE:] -= slope
     if anchor is not None:
         _add_anchor(hessian, gradient, state, anchor)
-    return NormalEquations(
-        hessian, gradient, jacobian, weights, residual, points_camera, projection
-    )
+    return NormalEquations(hessian, gradient, jacobian, weights, rows, points_camera, projection)
 
 
 def _add_anchor(

@@ -19,7 +19,7 @@ from avatar3d.heads import HeadModel
 from recon.track.bust import bust_reference
 from recon.track.code_prior import CodePrior, CodePriorSettings
 from recon.track.landmark_shape import LandmarkShape, landmark_shape
-from recon.track.observation import first_pose, project
+from recon.track.observation import first_pose, project, with_gaps
 from recon.track.solver import (
     DAMPING,
     FrameState,
@@ -134,15 +134,15 @@ def _joint_step(
 
     by_identity = system.projection @ shape.derivative_by_identity(state.codes)
     by_focal = project(system.points_camera, focal_px)[..., None]  # d/d log f at a fixed pose
-    shared = np.concatenate([by_identity, by_focal], axis=-1).reshape(frames, -1, count + 1)
+    shared = with_gaps(np.concatenate([by_identity, by_focal], axis=-1))
+    shared = shared.reshape(frames, -1, count + 1)
     weighted = (shared * system.weights[..., None]).transpose(0, 2, 1)
     mixed = weighted @ system.jacobian  # [F, S, N]
     stiffness = settings.identity_weight + settings.identity_weight_per_frame * frames
     weight = np.append(np.full(count, stiffness), settings.focal_weight * frames)
     offset = np.append(identity, np.log(focal_px / first_focal_px))
     hessian = np.diag(weight) + (weighted @ shared).sum(0)
-    residual = system.residual_px.reshape(frames, -1, 1)
-    gradient = (weighted @ residual).sum((0, 2)) - weight * offset
+    gradient = (weighted @ system.residual_px[..., None]).sum((0, 2)) - weight * offset
 
     for own, slope, cross, codes in zip(system.hessian, system.gradient, mixed, state.codes):
         free = free_unknowns(slope, codes)
