@@ -62,7 +62,9 @@ class Avatar:
     identity: Tensor  # [I] weights of the head's identity modes
     attributes: Attributes
     basis: ExpressionBasis | None = None
-    light: Tensor | None = None  # [9, 3] SH irradiance in the world (see `avatar3d.light`), or baked
+    light: Tensor | None = (
+        None  # [9, 3] SH irradiance in the world (see `avatar3d.light`), or baked
+    )
     provenance: dict[str, Any] = field(default_factory=dict)  # inputs, tool, settings, consent
 
     @property
@@ -83,7 +85,12 @@ class Avatar:
         Differentiable in the code and, where they require it, in the attributes.
         """
         return pose_gaussians(
-            self.binding.frames(code), code, self.attributes, self.basis, self.light
+            self.binding.frames(code),
+            code,
+            self.attributes,
+            basis=self.basis,
+            light=self.light,
+            lit=self.template.lit(),
         )
 
     def level(self, count: int) -> Avatar:
@@ -118,10 +125,12 @@ def pose_gaussians(
     attributes: Attributes,
     basis: ExpressionBasis | None = None,
     light: Tensor | None = None,
+    lit: Tensor | None = None,
 ) -> Gaussians:
     """Attributes on posed anchors -> Gaussians in the world.
 
     mean = p + R offset; rotation = R r; scales along tangent and bitangent grow with the skin.
+    The light [9, 3] multiplies the colours of the anchors in `lit` [N] (all, when None).
     """
     offsets, colors = attributes.offsets, attributes.colors
     if basis is not None:
@@ -133,7 +142,8 @@ def pose_gaussians(
     quaternions = quaternion_multiply(frames.quaternions, local)
     growth = torch.cat([frames.stretch, torch.ones_like(frames.stretch[..., :1])], dim=-1)
     if light is not None:
-        colors = colors * irradiance(light, frames.rotations[..., :, 2])
+        factor = irradiance(light, frames.rotations[..., :, 2])
+        colors = colors * (factor if lit is None else torch.where(lit[:, None], factor, 1.0))
     batch = means.shape[:-2]
     return Gaussians(
         means=means,

@@ -96,7 +96,9 @@ class Binding:
 def _tangent_length(surface: Tensor) -> Tensor:
     normal = normalize(surface[..., 3:6], dim=-1)
     tangent = surface[..., 6:9]
-    return (tangent - normal * (normal * tangent).sum(-1, keepdim=True)).norm(dim=-1).clamp(min=1e-12)
+    return (
+        (tangent - normal * (normal * tangent).sum(-1, keepdim=True)).norm(dim=-1).clamp(min=1e-12)
+    )
 
 
 def _tangent_weights(vertices: Tensor, triangles: Tensor) -> Tensor:
@@ -108,9 +110,7 @@ def _tangent_weights(vertices: Tensor, triangles: Tensor) -> Tensor:
     centre = (a + b + c) / 3
     # Around the vertical through the skull; the +X keeps the crown's pole off the axis.
     axis_z = -0.09
-    field = torch.stack(
-        [centre[:, 2] - axis_z, torch.zeros(len(centre)), -centre[:, 0]], dim=-1
-    )
+    field = torch.stack([centre[:, 2] - axis_z, torch.zeros(len(centre)), -centre[:, 0]], dim=-1)
     field = normalize(field + torch.tensor([1e-4, 0.0, 0.0]), dim=-1)
     unit_normal = normalize(normal, dim=-1)
     tangent = field - unit_normal * (unit_normal * field).sum(-1, keepdim=True)

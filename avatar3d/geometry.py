@@ -45,8 +45,16 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     """
     m = matrix
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    yz, zx, xy = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    sx, sy, sz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    yz, zx, xy = (
+        m[..., 2, 1] - m[..., 1, 2],
+        m[..., 0, 2] - m[..., 2, 0],
+        m[..., 1, 0] - m[..., 0, 1],
+    )
+    sx, sy, sz = (
+        m[..., 0, 1] + m[..., 1, 0],
+        m[..., 0, 2] + m[..., 2, 0],
+        m[..., 1, 2] + m[..., 2, 1],
+    )
     candidates = torch.stack(
         [
             torch.stack([1 + xx + yy + zz, yz, zx, xy], dim=-1),
@@ -78,7 +86,9 @@ def quaternion_to_rotation_vector(quaternion: Tensor) -> Tensor:
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     sine = quaternion[..., 1:].norm(dim=-1, keepdim=True)
     half_angle = torch.atan2(sine, quaternion[..., :1])
-    return quaternion[..., 1:] * torch.where(sine < 1e-6, 2.0, 2 * half_angle / sine.clamp(min=1e-6))
+    return quaternion[..., 1:] * torch.where(
+        sine < 1e-6, 2.0, 2 * half_angle / sine.clamp(min=1e-6)
+    )
 
 
 def quaternion_power(quaternion: Tensor, exponent: float) -> Tensor:

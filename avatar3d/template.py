@@ -64,6 +64,11 @@ class Template:
         wanted = torch.tensor([PART_INDEX[name] for name in names])
         return torch.isin(self.part, wanted) & (self.layer == SKIN)
 
+    def lit(self) -> Tensor:
+        """Mask [N] of the anchors on skin that low-order light describes; eyes and teeth glint,
+        the mouth's inside is shadowed, hair scatters."""
+        return self.is_part("face", "eyelids", "scalp", "ears", "neck")
+
     def neutral_points(self) -> Tensor:
         """Anchors on the mean head, [N, 3] metres in the head frame."""
         corners = self.head.neutral[self.head.triangles[self.triangle]]
@@ -139,7 +144,7 @@ def _attention(head: HeadModel, centre: Tensor) -> Tensor:
     gums = _in_parts(head, "gums", "tongue", "mouth")
     attention = torch.where(gums, torch.where(z > mouth[2] - 0.05, 1.0, 0.1), attention)
     sheet = head.triangle_part == SHEET_PART
-    beside = 0.35 + 2.0 * torch.exp(-((x / 0.15).square() + ((y + 0.02) / 0.17).square()) ** 2)
+    beside = 0.35 + 2.0 * torch.exp(-(((x / 0.15).square() + ((y + 0.02) / 0.17).square()) ** 2))
     return torch.where(sheet, beside, attention)
 
 

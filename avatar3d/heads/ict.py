@@ -56,7 +56,10 @@ def read_ict(path: Path) -> HeadModel:
     wanted = np.zeros(len(quads), bool)
     for start, end in _QUADS.values():
         wanted[start:end] = True
-    triangles, quad_of_triangle = triangles[wanted[quad_of_triangle]], quad_of_triangle[wanted[quad_of_triangle]]
+    triangles, quad_of_triangle = (
+        triangles[wanted[quad_of_triangle]],
+        quad_of_triangle[wanted[quad_of_triangle]],
+    )
     kept, triangles = np.unique(triangles, return_inverse=True)
     triangles = triangles.reshape(-1, 3)
 
@@ -140,7 +143,12 @@ def _triangulate(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sources(arkit_name: str) -> list[str]:
     """ICT's names of one ARKit shape: `_L` and `_R` for sides, both where ARKit has one shape."""
     for suffix, short in (("Left", "_L"), ("Right", "_R")):
-        if arkit_name.endswith(suffix) and arkit_name not in ("mouthLeft", "mouthRight", "jawLeft", "jawRight"):
+        if arkit_name.endswith(suffix) and arkit_name not in (
+            "mouthLeft",
+            "mouthRight",
+            "jawLeft",
+            "jawRight",
+        ):
             return [arkit_name.removesuffix(suffix) + short]
     return [arkit_name, f"{arkit_name}_L", f"{arkit_name}_R"]
 

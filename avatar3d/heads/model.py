@@ -41,7 +41,9 @@ class HeadModel:
     joint_drive: Tensor  # [E, J, 3] rotation vectors in radians at coefficient 1
     landmark_triangles: Tensor  # [478] int64, MediaPipe's order, irises last
     landmark_barycentrics: Tensor  # [478, 3]
-    landmark_offsets: Tensor  # [478, 3] metres: where the detector sees the point, minus the surface
+    landmark_offsets: (
+        Tensor  # [478, 3] metres: where the detector sees the point, minus the surface
+    )
     ibug_triangles: Tensor  # [68] int64
     ibug_barycentrics: Tensor  # [68, 3]
     mirror: Tensor  # [V] int64: the vertex on the other side

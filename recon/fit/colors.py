@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
+from recon.fit.light import estimate_light, shading
 from recon.fit.observation import Sighting, in_picture, sample
 
+MAX_ALBEDO = 1.5  # skin in shade, once the shade is taken out, may exceed a photo's white
 _DEPTH_TOLERANCE_M = 0.005
 _INNER_DEPTH_TOLERANCE_M = 0.0025  # teeth and eyes lie close behind lips and lids
 _MIN_COSINE = 0.2
@@ -27,15 +30,29 @@ _PLAUSIBLE = {
 
 @dataclass(frozen=True)
 class FirstColors:
-    colors: np.ndarray  # [N, 3]
+    colors: np.ndarray  # [N, 3] albedo under the light
     seen: np.ndarray  # [N] bool: some frame shows this anchor
+    light: Tensor | None  # [9, 3], None where it could not be told
 
 
 def unproject(
-    template: Template, sightings: Sequence[Sighting], heights: np.ndarray
+    template: Template,
+    sightings: Sequence[Sighting],
+    heights: np.ndarray,
+    light_ridge: float | None,
 ) -> FirstColors:
-    """Median over the frames that see an anchor well, then mirrored, then spread from neighbours."""
+    """Median over the frames that see an anchor well, then mirrored, then spread from neighbours.
+
+    With `light_ridge` the light is estimated and taken out first, so that what is mirrored and
+    spread is the skin's colour and not a shadow.
+    """
     samples, weights = zip(*(_look(template, sighting, heights) for sighting in sightings))
+    light = None
+    if light_ridge is not None:
+        normals = [sighting.normals for sighting in sightings]
+        light = estimate_light(template, samples, normals, weights, light_ridge)
+        lit = template.lit().numpy()
+        samples = [s / shading(light, n, lit) for s, n in zip(samples, normals)]
     samples, weights = np.stack(samples), np.stack(weights)  # [F, N, 3], [F, N]
     seen = (weights > 0).any(0)
     good = (weights > 0) & (weights >= 0.5 * weights.max(0))
@@ -54,7 +71,7 @@ def unproject(
             colors[inside] = np.where(seen[inside, None], 0.5 * colors[inside] + 0.5 * usual, usual)
     scalp = template.is_part("scalp").numpy()
     colors[scalp] *= 0.8  # under the hair it is darker than what the hair shows
-    return FirstColors(np.clip(colors, 0, 1).astype(np.float32), seen)
+    return FirstColors(np.clip(colors, 0, MAX_ALBEDO).astype(np.float32), seen, light)
 
 
 def _look(
@@ -72,7 +89,7 @@ def _look(
     seen = (
         (depth < surface + tolerance)
         & (cosine > np.where(heights > _HAIR_THICK_M, 0.0, _MIN_COSINE))
-        & (sample(observation.matte, pixels) > 0.7)
+        & (sample(observation.core, pixels) > 0.8)
         & in_picture(observation, pixels)
         & (template.layer.numpy() != SHEET)
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from avatar3d.avatar import Avatar
+from avatar3d.binding import Binding
 from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.template import make_template
@@ -23,6 +24,8 @@ class FitConfig:
     """What the fit makes: how many Gaussians, from pictures of what size, refined how."""
 
     gaussian_count: int = 24_000
+    # How firmly the light is held to neutral; None bakes it into the colours.
+    light_ridge: float | None = 0.1
     refine: RefineConfig = field(default_factory=RefineConfig)
 
 
@@ -43,26 +46,26 @@ def fit_avatar(
     """An avatar of the tracked person from their support frames."""
     config = config or FitConfig()
     template = make_template(tracking.head, config.gaussian_count)
-    blank = Avatar(tracking.head, tracking.identity, attributes=None)  # type: ignore[arg-type]
-    from avatar3d.binding import Binding
-
     binding = Binding(template, tracking.identity)
     surface = template.head.rig(tracking.identity)
     with torch.no_grad():
         sightings: list[Sighting] = [
-            sight(observation, template, binding, surface, tracking.codes.at(index), tracking.camera)
+            sight(
+                observation, template, binding, surface, tracking.codes.at(index), tracking.camera
+            )
             for index, observation in enumerate(observations)
         ]
-        start = start_attributes(template, sightings, most_frontal(tracking.codes))
+        frontal = most_frontal(tracking.codes)
+        start = start_attributes(template, sightings, frontal, config.light_ridge)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
         progress=progress,
     )  # fmt: skip
-    avatar = replace(blank, attributes=refined.attributes, basis=refined.basis)
+    unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
     return Fit(
-        avatar=avatar,
+        avatar=replace(unrefined, attributes=refined.attributes, basis=refined.basis),
         codes=refined.codes,
-        start=replace(blank, attributes=start.attributes),
+        start=unrefined,
         losses=refined.losses,
     )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
 
 from avatar3d.binding import Binding, Frames
 from avatar3d.camera import Camera
@@ -26,10 +30,26 @@ class Observation:
     def size_px(self) -> int:
         return len(self.matte)
 
-    def on_white(self) -> Float[np.ndarray, "S S 3"]:
-        """The person on white, also outside the picture."""
-        alpha = (self.matte * self.valid)[..., None]
-        return (self.colors * alpha + 1 - alpha).astype(np.float32)
+    def over(self, background: Sequence[float]) -> Float[np.ndarray, "S S 3"]:
+        """The person over a plain colour."""
+        alpha = self.matte[..., None]
+        return (self.colors * alpha + np.asarray(background) * (1 - alpha)).astype(np.float32)
+
+    @cached_property
+    def core(self) -> Float[np.ndarray, "S S"]:
+        """The matte less a rim of half a percent of the picture, where colours are mixtures."""
+        width = 2 * max(1, round(0.006 * self.size_px)) + 1
+        return cv2.erode(self.matte, np.ones((width, width), np.uint8))
+
+    def continued(self) -> Observation:
+        """Outside the picture its nearest pixel goes on. Nothing is learned there, but windows that
+        straddle the picture's edge would otherwise teach the avatar to be white beyond it."""
+        if self.valid.all():
+            return self
+        row, column = distance_transform_edt(
+            ~self.valid, return_distances=False, return_indices=True
+        )
+        return replace(self, colors=self.colors[row, column], matte=self.matte[row, column])
 
 
 @dataclass(frozen=True)

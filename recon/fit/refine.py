@@ -20,6 +20,7 @@ from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_multiply, rotation_vector_to_quaternion
 from avatar3d.template import Template
+from recon.fit.colors import MAX_ALBEDO
 from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation
 from recon.fit.regularity import Smoothness
@@ -27,7 +28,8 @@ from recon.fit.start import Start
 from render.losses import PreparedTarget, photometric_loss, prepare_target
 from render.rasterize import rasterize
 
-_WHITE = torch.ones(3)
+# Over one background alone, a Gaussian outside the silhouette may hide by taking its colour.
+_BACKGROUNDS = ((1.0, 1.0, 1.0), (0.0, 0.2, 0.0), (1.0, 1.0, 1.0), (0.9, 0.1, 0.9))
 _ORIENTATION_EVERY = 6
 
 
@@ -41,7 +43,7 @@ class Refined:
 
 @dataclass(frozen=True)
 class _Target:
-    picture: PreparedTarget
+    pictures: list[PreparedTarget]  # over each of _BACKGROUNDS
     matte: Tensor  # [S, S]
     weight: Tensor  # [S, S], sums to 1 over the valid pixels
 
@@ -54,7 +56,6 @@ def refine(
     codes: ExpressionCode,
     camera: Camera,
     config: RefineConfig,
-    light: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Refined:
     """Refine attributes, expression basis and the frames' codes from a start."""
@@ -63,6 +64,7 @@ def refine(
     targets = [_prepare(observation) for observation in observations]
     model = _Model(template, start, codes, config)
     poses = [_FramePose(codes.at(index), config) for index in range(len(observations))]
+    lit = template.lit()
     order = _FrameOrder(len(observations), config.seed)
     losses = []
     for iteration in range(config.iterations):
@@ -73,9 +75,11 @@ def refine(
         frame = order.next()
         pose, target = poses[frame], targets[frame]
         frames, code = pose.frames(binding, refine_pose)
-        gaussians = pose_gaussians(frames, code, model.attributes, model.basis, light)
-        rendering = rasterize(gaussians, camera, background=_WHITE)
-        loss = photometric_loss(rendering.colors, target.picture, config.ssim_weight)
+        gaussians = pose_gaussians(frames, code, model.attributes, model.basis, start.light, lit)
+        backdrop = iteration // len(observations) % len(_BACKGROUNDS)
+        background = torch.tensor(_BACKGROUNDS[backdrop])
+        rendering = rasterize(gaussians, camera, background=background)
+        loss = photometric_loss(rendering.colors, target.pictures[backdrop], config.ssim_weight)
         alpha_loss = ((rendering.alpha - target.matte).abs() * target.weight).sum()
         (loss + config.alpha_weight * alpha_loss).backward()
         model.step(decay)
@@ -138,7 +142,7 @@ class _Model:
         config, values = self._config, self.attributes
         low, high = self._scale_limits
         values.log_scales.copy_(torch.minimum(torch.maximum(values.log_scales, low), high))
-        values.colors.clamp_(0.0, 1.0)
+        values.colors.clamp_(0.0, MAX_ALBEDO)
         values.opacity_logits.clamp_(-config.max_opacity_logit, config.max_opacity_logit)
         values.offsets.clamp_(-config.max_offset_m, config.max_offset_m)
         values.rotations.div_(values.rotations.norm(dim=-1, keepdim=True))
@@ -272,8 +276,12 @@ def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis
 
 def _prepare(observation: Observation) -> _Target:
     valid = torch.from_numpy(observation.valid.astype(np.float32))
+    observation = observation.continued()
     return _Target(
-        picture=prepare_target(torch.from_numpy(observation.on_white()), valid),
-        matte=torch.from_numpy(observation.matte * observation.valid).float(),
+        pictures=[
+            prepare_target(torch.from_numpy(observation.over(color)), valid)
+            for color in _BACKGROUNDS
+        ],
+        matte=torch.from_numpy(observation.matte),
         weight=valid / valid.sum(),
     )

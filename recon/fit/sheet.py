@@ -41,7 +41,7 @@ def start_sheet(template: Template, sightings: Sequence[Sighting], reference: in
         hidden = np.where(~keep & (~watched.any(0) | (~known & (opacity > 0.35))))[0]
         distance, nearest = cKDTree(points[keep]).query(points[hidden], k=6)
         reach = np.where(points[hidden, 1] < -0.115, 0.05, 0.02)
-        behind = _covered_by_head(sightings[reference], anchors[hidden])
+        behind = _covered_by_head(reference, anchors[hidden])
         fill = (distance[:, 0] < reach) & behind
         filled = hidden[fill]
         color[filled] = np.median(color[np.where(keep)[0][nearest[fill]]], axis=1)
@@ -62,7 +62,7 @@ def _look(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarr
     pixels, _ = sighting.project(sighting.positions[anchors])
     free = in_picture(observation, pixels, 0.0) & ~_covered_by_head(sighting, anchors)
     matte = sample(observation.matte, pixels)
-    visible = free & (matte > 0.7)
+    visible = free & (sample(observation.core, pixels) > 0.7)
     return (
         np.where(visible[:, None], sample(observation.colors, pixels), np.nan),
         np.where(free, matte, np.nan),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avatar3d.avatar import Attributes
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
@@ -27,13 +28,20 @@ class Start(NamedTuple):
     attributes: Attributes
     seen: np.ndarray  # [N] bool
     footprint_m: np.ndarray  # [N] the scale that refinement keeps to
+    light: Tensor | None  # [9, 3]
 
 
-def start_attributes(template: Template, sightings: Sequence[Sighting], reference: int) -> Start:
+def start_attributes(
+    template: Template,
+    sightings: Sequence[Sighting],
+    reference: int,
+    light_ridge: float | None = None,
+) -> Start:
     """First attributes from the sightings; `reference` is the most frontal of them."""
     few = sightings[:: max(1, len(sightings) // _MAX_HAIR_SIGHTINGS)]
     heights = hair_heights(template, few)
-    colors, seen = (value.copy() for value in _colors(template, sightings, heights))
+    first = unproject(template, sightings, heights, light_ridge)
+    colors, seen = first.colors, first.seen
     layer = template.layer.numpy()
     opacity = np.full(template.count, 0.95, np.float32)
     for number, usual in _HAIR_OPACITY.items():
@@ -42,9 +50,7 @@ def start_attributes(template: Template, sightings: Sequence[Sighting], referenc
     offsets = np.zeros((template.count, 3), np.float32)
     offsets[:, 2] = heights
 
-    sheet = start_sheet(
-        template, few, min(reference // max(1, len(sightings) // _MAX_HAIR_SIGHTINGS), len(few) - 1)
-    )
+    sheet = start_sheet(template, few, sightings[reference])
     colors[sheet.anchors], opacity[sheet.anchors] = sheet.colors, sheet.opacities
     offsets[sheet.anchors, 2] = -sheet.push_back
     seen[sheet.anchors] = sheet.opacities > 0
@@ -63,11 +69,4 @@ def start_attributes(template: Template, sightings: Sequence[Sighting], referenc
         opacity_logits=tensor(np.log(opacity / (1 - opacity)).astype(np.float32)),
         colors=tensor(colors),
     )
-    return Start(attributes, seen, along.astype(np.float32))
-
-
-def _colors(
-    template: Template, sightings: Sequence[Sighting], heights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    first = unproject(template, sightings, heights)
-    return first.colors, first.seen
+    return Start(attributes, seen, along.astype(np.float32), first.light)

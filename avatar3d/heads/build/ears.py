@@ -35,10 +35,10 @@ def add_ear(mesh: HalfMesh, skin: Skin) -> None:
     rim += 0.0022 * _bump(angle, 55, 35)
     floor = -0.0015 + 0.0095 * back
     profile = (  # (size, height) from the back of the ear to the concha
-        (0.90, 0.50 * rim),
-        (0.99, 0.86 * rim),
-        (1.00, rim + 0.0010 * back),
-        (0.94, rim + 0.0018 * back),
+        (0.90, 0.45 * rim),
+        (0.98, 0.80 * rim),
+        (1.00, rim),
+        (0.955, rim + 0.0016 * back),
         (0.84, rim - 0.0048 * (1 - lobe) * back + 0.002 * tragus),
         (0.70, rim * 0.88 + 0.0022 * _bump(angle, 165, 75) + 0.0045 * tragus),
         (0.54, floor + 0.0060 * _bump(angle, 150, 85) + 0.0030 * lobe + 0.0060 * tragus),

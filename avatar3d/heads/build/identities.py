@@ -39,12 +39,17 @@ class Carrier:
         """[468, 3] -> displacements of vertices [V, 3] and joints [6, 3]."""
         head, mesh = self.head, self.head.mesh
         d = landmarks.copy()
-        for k in range(5):  # the lips stay closed
-            for loop in (lm.LIP_INNER,):
-                pair = [loop[k], loop[10 - k]]
-                other = self.statistics.mirror[pair]
-                d[pair] = d[pair].mean(0)
-                d[other] = d[other].mean(0)
+        for k in range(5):  # the lips stay closed: take the gap's change out, less so further away
+            for mirrored in (False, True):
+                ids = [(loop[k], loop[10 - k]) for loop in lm.LIP_LOOPS[:3]]
+                if mirrored:
+                    ids = [tuple(self.statistics.mirror[list(pair)]) for pair in ids]
+                if mirrored and k == 0:
+                    continue  # the middle is its own mirror image
+                gap = d[ids[0][0]] - d[ids[0][1]]
+                for (upper, lower), share in zip(ids, (0.5, 0.32, 0.14), strict=True):
+                    d[upper] -= share * gap
+                    d[lower] += share * gap
         field = np.zeros_like(mesh.vertices)
         field[self.skin_vertices] = self.skin_operator @ d
         rows = head.half_rows
@@ -58,7 +63,10 @@ class Carrier:
             ear = mesh.pieces["ear"]
             ear = ear[(mesh.vertices[ear, 0] < 0) == flip]
             field[ear] = field[side[head.skin.ear_base]].mean(0)
-            lips = field[side[rows["lips"][0]]]
+            border = side[rows["lips"][0]]
+            closed = 0.5 * (field[border[:11]] + field[border[20:9:-1]])
+            field[border[:11]], field[border[11:]] = closed, closed[9::-1]
+            lips = field[border]
             deep = field[side[rows["lips"][2]]].mean(0)
             for depth, ring in enumerate(rows["cavity"]):
                 t = smoothstep(np.array(depth / 3.0))
@@ -119,6 +127,9 @@ def authored_modes(head: Head) -> list[Points]:
     cranium = skull * above * np.maximum(behind, smoothstep(y, 0.045, 0.085))
     ear = np.zeros(len(p))
     ear[mesh.pieces["ear"]] = 1.0
+    away = np.hypot(y - body.EAR_CENTRE[1], z - body.EAR_CENTRE[2])
+    # The ear with the skin it grows on, fading over the side of the head.
+    grown = np.maximum(ear, skull * (1.0 - smoothstep(away, 0.030, 0.055)) * (np.abs(x) > 0.03))
     sign = np.sign(x)
     hinge = np.clip((body.EAR_CENTRE[2] + 0.012 - z) / 0.030, 0.0, 1.3)
     neck = skull * smoothstep(-y, 0.085, 0.115) * (1 - smoothstep(-y, 0.150, 0.190)) * smoothstep(-z, 0.0, 0.03)
@@ -139,13 +150,13 @@ def authored_modes(head: Head) -> list[Points]:
         along(skull * smoothstep(y, 0.045, 0.085) * smoothstep(z, -0.07, 0.0) * 0.0040, out),  # forehead
         along(cranium * np.clip((y - 0.03) / 0.08, 0, 1) * np.clip((-0.07 - z) / 0.09, -1, 1) * 0.004, up),
         along(cranium * smoothstep(-z, 0.09, 0.15) * np.clip((0.05 - y) / 0.1, 0, 1) * -0.004, out),
-        np.stack([0 * x, ear * ear_v * 0.055, ear * ear_w * 0.055], 1),  # ear size
+        np.stack([0 * x, grown * ear_v * 0.055, grown * ear_w * 0.055], 1),  # ear size
         along(ear * hinge * sign * 0.0030, right),  # ear protrusion
-        along(ear * 0.0028, up),  # ear height
-        along(ear * 0.0030, out),  # ear to the front
-        np.stack([0 * x, ear * ear_w * 0.10, -ear * ear_v * 0.10], 1),  # ear tilt
+        along(grown * 0.0028, up),  # ear height
+        along(grown * 0.0030, out),  # ear to the front
+        np.stack([0 * x, grown * ear_w * 0.10, -grown * ear_v * 0.10], 1),  # ear tilt
         along(ear * np.clip(-(ear_v + 0.012) / 0.02, 0, 1) * -0.0022, up),  # lobe
-        along(neck * np.clip(x / 0.055, -1, 1) * 0.0042, right) + along(neck * np.clip((z + 0.088) / 0.055, -1, 1) * 0.0042, out),
+        along(neck * np.clip(x / 0.055, -1, 1) * 0.0030, right) + along(neck * np.clip((z + 0.088) / 0.055, -1, 1) * 0.0030, out),
         along(below * -0.0085, up),  # neck length
         along(below * -0.0090, out),  # head carried forward
         along(shoulder * sign * np.clip(np.abs(x) / 0.2, 0, 1) * 0.0130, right),  # shoulder breadth
@@ -156,7 +167,7 @@ def authored_modes(head: Head) -> list[Points]:
     # Asymmetric: cranium to one side, one ear higher or further out, one shoulder lower.
     fields += [
         along(cranium * np.clip((-0.06 - z) / 0.10, 0, 1.2) * np.clip(x / 0.07, -1, 1) * -0.0022, out),
-        along(ear * sign * 0.0012, up),
+        along(grown * sign * 0.0012, up),
         along(ear * hinge * 0.0013, right),
         along(shoulder * sign * -0.0050, up),
     ]

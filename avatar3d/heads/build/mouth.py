@@ -36,16 +36,16 @@ def add_cavity(mesh: HalfMesh, skin: Skin, mouth: MouthFrame) -> np.ndarray:
     # (depth behind the lips, half width, height above and below): wraps the arches, then closes
     rings = [points + np.stack([0 * k, 0.0006 * up, 0 * k - 0.0030], 1)]
     sections = (
-        (0.0060, 0.0255, 0.0070),
-        (0.0120, 0.0315, 0.0170),
-        (0.0240, 0.0345, 0.0200),
-        (0.0420, 0.0340, 0.0200),
+        (0.0070, 0.0212, 0.0060),
+        (0.0135, 0.0262, 0.0150),
+        (0.0240, 0.0320, 0.0195),
+        (0.0420, 0.0350, 0.0200),
         (0.0580, 0.0270, 0.0170),
     )
     for depth, half_width, height in sections:
         x = half_width * side**0.8
         # The lips curve back to the corners; further inside the rings straighten.
-        curve = (points[:, 2] - z0) * np.clip(1.0 - depth / 0.03, 0.0, 1.0)
+        curve = (points[:, 2] - z0) * np.clip(1.0 - depth / 0.05, 0.0, 1.0)
         rings.append(np.stack([x, y0 + height * np.sign(up) * np.abs(up) ** 0.8, z0 - depth + curve], 1))
     ring_points = np.array(rings)
     ring_points[:, [0, -1], 0] = 0.0
