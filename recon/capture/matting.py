@@ -179,7 +179,8 @@ def _local_colours(image: Image, where: NDArray[np.bool_], unit: float) -> tuple
     for width in (160 * unit, 48 * unit, 16 * unit):
         near = cv2.blur(sums, (max(3, _odd(width)),) * 2, borderType=cv2.BORDER_REFLECT_101)
         estimate = (near[..., :4] + 0.02 * estimate) / (near[..., 4:] + 0.02)
-    full = cv2.resize(np.ascontiguousarray(estimate, np.float32), image.shape[1::-1])
+    resized = cv2.resize(np.ascontiguousarray(estimate, np.float32), image.shape[1::-1])
+    full = np.asarray(resized, np.float32)
     mean = full[..., :3]
     variance = (full[..., 3] - _dot(mean, mean)) / 3.0
     return mean, np.maximum(variance, 0.0)
@@ -238,7 +239,7 @@ def _middle(wide: Matte) -> Matte:
         (size, size),
         interpolation=cv2.INTER_CUBIC,
     )
-    return middle.astype(np.float32)
+    return np.asarray(middle, np.float32)
 
 
 def _eroded(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:
