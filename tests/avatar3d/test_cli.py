@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -102,6 +103,39 @@ def test_failures_are_one_sentence(capsys: pytest.CaptureFixture[str], kind: str
 def test_debug_shows_the_traceback():
     with pytest.raises(UserError):
         cli.main(["fail", "--kind", "user", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 1, "error: stopped by you"), (signal.SIGTERM, 143, "")],
+)
+def test_being_stopped_leaves_nothing_behind(tmp_path: Path, number: int, status: int, said: str):
+    code = f"""
+import time
+from importlib.metadata import EntryPoint
+from avatar3d import cli
+from avatar3d.files import atomic_output
+
+def work() -> None:
+    with atomic_output("{tmp_path}/me.avatar") as temporary:
+        temporary.write_text("half")
+        print("begun", flush=True)
+        time.sleep(60)
+
+cli.find_commands = lambda: {{"work": EntryPoint("work", "x:y", cli.GROUP)}}
+EntryPoint.load = lambda self: work
+raise SystemExit(cli.main(["work"]))
+"""
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert err.startswith(said)
+    assert err.count("\n") <= 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_are_told_to_wait_passively(
