@@ -1,0 +1,238 @@
+"""Commands that look at photos and clips: `create`, `reenact`, `track`, `demo`, `benchmark`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from avatar3d.config import FromPreset
+from avatar3d.errors import UserError
+from recon.console import stage_bars, warnings_said
+from recon.pipeline import CreateConfig
+
+Preset = Literal["draft", "default", "best"]
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+def create(
+    inputs: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    output: Output = Path("me.avatar"),
+    preset: Preset = "default",
+    head: str = "default",
+    face: int | None = None,
+    frames: int | None = None,
+    licence: str | None = None,
+    consent: str | None = None,
+    config: Annotated[CreateConfig, FromPreset("create")] = CreateConfig(),  # noqa: B008
+) -> None:
+    """Make an avatar from photos or a clip of one person, and a picture that previews it.
+
+    Args:
+        inputs: Photos, a folder of photos, or one video.
+        output: The .avatar file; NAME.preview.jpg is written beside it.
+        preset: draft is fast, best is slow; configs/create/*.yaml has their values.
+        head: Head model: default, ict, another that was added, or the path of its file.
+        face: Which face where a picture shows several; 0 is the largest.
+        frames: Look at no more than so many photos, or frames spread over the clip.
+        licence: Text that the avatar carries: what others may do with it.
+        consent: Text that the avatar carries: that the person agreed, and to what.
+        config: Every setting of the preset.
+    """
+    from dataclasses import replace
+
+    from recon.making import make_avatar
+
+    if frames is not None:
+        if frames < 1:
+            raise UserError(f"--frames must be at least 1, got {frames}")
+        config = replace(config, max_frames=frames)
+    make_avatar(
+        inputs, output, config, head=head, face_index=face, licence=licence, consent=consent
+    )
+
+
+def reenact(
+    avatar: tyro.conf.Positional[Path],
+    /,
+    driver: Path,
+    output: Output,
+    size: int = 512,
+    side_by_side: bool = False,
+    face: int | None = None,
+    head: str | None = None,
+) -> None:
+    """Move an avatar as the person in a clip moves, with the clip's sound.
+
+    Args:
+        avatar: The .avatar file.
+        driver: The clip to follow.
+        output: The video (.mp4).
+        size: Side of the picture in pixels.
+        side_by_side: Show the driver beside the avatar.
+        face: Which face of the clip where there are several; 0 is the largest.
+        head: Head model (name, or path of its file) if not the one that the avatar names.
+    """
+    from avatar3d.animation import portrait_camera
+    from avatar3d.asset import read_avatar
+    from avatar3d.heads import load_head
+    from recon.clip_motion import crops_at, track_clip
+    from recon.reenact import transfer
+    from render.commands import check_output, check_size, write_video
+
+    started = time.perf_counter()
+    check_output(output, (".mp4",))
+    check_size(size)
+    loaded = read_avatar(avatar, None if head is None else load_head(head))
+    with stage_bars() as watch, warnings_said():
+        clip = track_clip(
+            driver, loaded.head, face_index=face, watch=lambda *at: watch("track", *at)
+        )
+        motion = transfer(clip.motion)
+        beside = None
+        if side_by_side:
+            times_s = (index / motion.frames_per_second for index in range(len(motion)))
+            beside = _resized(crops_at(driver, clip.crop, times_s), size)
+    write_video(loaded, motion, portrait_camera(loaded, size), output, started, beside)
+
+
+def track(
+    clip: tyro.conf.Positional[Path],
+    /,
+    output: Output,
+    fps: float | None = None,
+    face: int | None = None,
+    head: str = "default",
+) -> None:
+    """Read the motion of the face in a clip: expressions and pose of every frame, and the sound.
+
+    Args:
+        clip: The video.
+        output: Motion as .npz (everything) or .csv (Live Link Face: no sound, no translation).
+        fps: Frames a second of the motion; the clip's own if not given.
+        face: Which face where there are several; 0 is the largest.
+        head: Head model that is laid over the face: default, ict, or the path of its file.
+    """
+    from avatar3d.heads import load_head
+    from recon.clip_motion import track_clip
+    from render.commands import check_output
+
+    started = time.perf_counter()
+    check_output(output, (".npz", ".csv"))
+    if fps is not None and not 1 <= fps <= 1000:
+        raise UserError(f"--fps must be 1 to 1000 frames a second, got {fps}")
+    model = load_head(head)
+    with stage_bars() as watch, warnings_said():
+        tracked = track_clip(
+            clip,
+            model,
+            face_index=face,
+            frames_per_second=fps,
+            watch=lambda *at: watch("track", *at),
+        )
+    tracked.motion.save(output)
+    missed = int((~tracked.found).sum())
+    print(
+        f"wrote {output} ({len(tracked.motion)} frames, {tracked.motion.duration_s:.1f} s"
+        + (f", {missed} without the face" if missed else "")
+        + f") in {time.perf_counter() - started:.1f} s"
+    )
+
+
+def demo(
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("out/demo"),
+    preset: Preset = "default",
+    size: int = 512,
+    head: str = "default",
+    config: Annotated[CreateConfig, FromPreset("create")] = CreateConfig(),  # noqa: B008
+) -> None:
+    """Show the whole path on the portrait that scikit-image carries: avatar, preview, video.
+
+    Args:
+        output: The folder for what is made; it is created.
+        preset: draft is fast, best is slow.
+        size: Side of the video in pixels.
+        head: Head model: default, ict, or the path of its file.
+        config: Every setting of the preset.
+    """
+    from recon.making import run_demo
+    from render.commands import check_size
+
+    check_size(size)
+    run_demo(output, config, size_px=size, head=head)
+
+
+def benchmark(
+    name: tyro.conf.Positional[Literal["fewshot"]],
+    /,
+    data: Path,
+    methods: tuple[str, ...] = ("ours", "copy", "warp2d"),
+    shots: tuple[int, ...] = (1, 8, 32),
+    clips: tuple[str, ...] = (),
+    head: str = "default",
+    json: Path | None = None,
+    markdown: Path | None = None,
+    pictures: Path | None = None,
+    quick: bool = False,
+) -> None:
+    """Measure how well methods show a person in poses they have not seen.
+
+    Args:
+        name: fewshot: a few frames of a clip's first half against its second half.
+        data: Folder with the clips (or with a folder `clips`).
+        methods: ours (avatars), copy (the nearest support frame), warp2d (a 2D warp).
+        shots: Numbers of support frames.
+        clips: Names of the clips; those of configs/benchmark/fewshot.yaml if not given.
+        head: Head model of `ours`: default, ict, or the path of its file.
+        json: Write all figures here.
+        markdown: Write them as tables here.
+        pictures: Write truth and renders of every test frame into this folder.
+        quick: Two clips and few frames, in less than a minute.
+    """
+    from avatar3d.config import load_preset
+    from avatar3d.files import atomic_output, check_writable
+    from recon.benchmark import FewshotConfig, Method, find_clips, run_fewshot
+
+    for file in (json, markdown):
+        if file is not None:
+            check_writable(file)
+    chosen = clips or load_preset(FewshotConfig, "benchmark", name).clips
+    found = find_clips(data, chosen)
+
+    def method(called: str) -> str | Method:
+        if called != "ours":
+            return called
+        from recon.benchmark.ours import Ours
+
+        return Ours(head)
+
+    report = run_fewshot(
+        found,
+        [method(called) for called in methods],
+        shots,
+        quick=quick,
+        pictures=pictures,
+    )
+    if json is not None:
+        report.write_json(json)
+        print(f"wrote {json}")
+    if markdown is not None:
+        with atomic_output(markdown) as temporary:
+            temporary.write_text(report.markdown(), encoding="utf-8")
+        print(f"wrote {markdown}")
+    if pictures is not None:
+        print(f"wrote the pictures into {pictures}")
+    if json is None and markdown is None:
+        print(report.markdown())
+
+
+def _resized(pictures: Iterable[np.ndarray], size_px: int) -> Iterator[np.ndarray]:
+    from recon.capture.opencv import cv2
+
+    for picture in pictures:
+        yield cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_AREA)
