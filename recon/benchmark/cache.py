@@ -78,7 +78,8 @@ def save_clip(clip: PreparedClip, file: Path) -> None:
 def load_clip(file: Path) -> PreparedClip:
     """Read what `save_clip` wrote; ValueError, KeyError or OSError on anything else."""
     cv2 = require("cv2", extra="recon")
-    with np.load(file, allow_pickle=False) as archive:
+    # Opened here: numpy leaves the file open when it is no archive.
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         facts = json.loads(str(archive["facts"]))
         starts = np.r_[0, archive["png_ends"]]
         pngs, landmarks, ok, valid = (archive[k] for k in ("pngs", "landmarks", "ok", "valid"))

@@ -2,7 +2,8 @@
 
 They are the benchmark's own and pinned to one model and one setting on purpose. What the product
 uses to make avatars (`recon.capture`) may improve; if the truth moved with it, figures of two
-versions could not be compared.
+versions could not be compared. The settings are those of the study that went before this project
+and set its mark (docs/benchmarks/README.md).
 """
 
 from __future__ import annotations

@@ -45,6 +45,9 @@ class Warp2DFitted(Fitted):
 class Warp2D(Method):
     name = "warp2d"
 
+    def __init__(self) -> None:
+        require("scipy.spatial", extra="recon")  # now, or its import counts as the first frame's
+
     def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:
         return Warp2DFitted(support)
 

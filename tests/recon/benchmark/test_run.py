@@ -1,0 +1,207 @@
+"""The run from end to end on clips that nobody filmed, without any detector."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from avatar3d.config import load_preset
+from avatar3d.errors import UserError
+from recon.benchmark.config import FewshotConfig, find_clips
+from recon.benchmark.method import Fitted, Method
+from recon.benchmark.pictures import write_png
+from recon.benchmark.prepare import prepare_clip
+from recon.benchmark.protocol import Protocol
+from recon.benchmark.run import run_fewshot, summarize
+from tests.recon.benchmark.synthetic import face_landmarks, fixed_detector, make_clip
+
+cv2 = pytest.importorskip("cv2", reason="needs the extra recon")
+pytest.importorskip("flip_evaluator", reason="FLIP needs the extra bench")
+
+CLIP = make_clip(frames=40, protocol=Protocol(shots=(1, 4), test_frames=4))
+
+
+@pytest.fixture
+def cheap_scores(monkeypatch):
+    """FLIP and SSIM take most of a run's time; here their values do not matter."""
+    figures = {"psnr_face": 20.0, "psnr_head": 20.0}
+    monkeypatch.setattr("recon.benchmark.run.score", lambda *_: figures)
+
+
+class Spy(Method):
+    """Notes what it is shown and returns white."""
+
+    def __init__(self, sees_test_pixels: bool = False):
+        self.name = "spy"
+        self.sees_test_pixels = sees_test_pixels
+        self.rendered: list[int] = []
+
+    def settings(self):
+        return {"colour": "white"}
+
+    def fit(self, support, clip):
+        assert tuple(frame.index for frame in support) == tuple(clip.images)
+        assert not clip.ok[len(clip.ok) // 2 :].any()
+        self.support = set(clip.images)
+        return SpyFitted(self)
+
+
+class SpyFitted(Fitted):
+    def __init__(self, spy: Spy):
+        self.spy = spy
+
+    def render(self, test_index, clip):
+        seen = {test_index} if self.spy.sees_test_pixels else set()
+        assert set(clip.images) == self.spy.support | seen
+        assert np.flatnonzero(clip.ok)[-1] == test_index
+        self.spy.rendered.append(test_index)
+        return np.ones((256, 256, 3), np.float32)
+
+    def figures(self):
+        return {"gaussians": 3.0}
+
+
+def test_report_rows_summary_and_pictures(tmp_path):
+    report = run_fewshot(
+        [CLIP], ["copy", "warp2d"], (1, 4), pictures=tmp_path / "pictures", detector=fixed_detector
+    )
+    file = tmp_path / "report.json"
+    report.write_json(file)
+    read = json.loads(file.read_text())
+    assert list(read) == ["name", "date", "commit", "machine", "settings", "rows", "summary"]
+    assert read["name"] == "fewshot"
+    assert read["settings"]["clips"] == ["waves"]
+    labels = [(row["clip"], row["shots"], row["method"]) for row in read["rows"]]
+    assert labels == [("waves", t, method) for t in (1, 4) for method in ("copy", "warp2d")]
+    for row in read["rows"]:
+        assert row["test_frames"] == 4
+        assert row["fit_seconds"] >= 0
+        assert row["render_ms"] > 0
+        assert read["summary"][f"{row['method']}/T={row['shots']}/psnr_face"] == row["psnr_face"]
+    by_label = {label: row for label, row in zip(labels, read["rows"], strict=True)}
+    assert (
+        by_label["waves", 4, "warp2d"]["psnr_face"] > by_label["waves", 4, "copy"]["psnr_face"] + 3
+    ), "the texture moves with the landmarks, so the warp must follow it"
+    assert read["summary"]["copy/T=4/clips_above_warp2d"] == 0
+
+    folder = tmp_path / "pictures" / "waves"
+    for column in ("truth", "regions", "copy_T1", "warp2d_T4"):
+        names = sorted(path.name for path in (folder / column).iterdir())
+        assert names == [f"{index:05d}.png" for index in CLIP.test]
+    truth = cv2.imread(str(folder / "truth" / f"{CLIP.test[0]:05d}.png"))[..., ::-1]
+    np.testing.assert_allclose(truth / 255, CLIP.frame(CLIP.test[0]).on_white(), atol=0.51 / 255)
+    assert cv2.imread(str(folder / "contact.png")).shape[1] == 5 * 256
+
+    table = report.markdown()
+    assert "| method | shots | face PSNR |" in table
+    assert "| waves | warp2d | 4 |" in table
+
+
+@pytest.mark.parametrize("sees_test_pixels", [False, True])
+def test_a_method_sees_what_it_may(sees_test_pixels, cheap_scores):
+    spy = Spy(sees_test_pixels)
+    report = run_fewshot([CLIP], [spy], (4,), detector=fixed_detector)
+    assert tuple(spy.rendered) == CLIP.test
+    (row,) = report.rows
+    assert row["sees_test_pixels"] == sees_test_pixels
+    assert row["gaussians"] == 3
+    assert report.settings["methods"] == {"spy": {"colour": "white"}}
+
+
+def test_quick_takes_two_clips_and_few_shots(cheap_scores):
+    protocol = Protocol(shots=(1, 8, 32), test_frames=12)
+    clips = [make_clip(frames=64, protocol=protocol, name=name) for name in "abc"]
+    report = run_fewshot(clips, ["copy"], quick=True, detector=fixed_detector)
+    assert [(row["clip"], row["shots"]) for row in report.rows] == [
+        ("a", 1), ("a", 8), ("b", 1), ("b", 8)
+    ]  # fmt: skip
+    assert {row["test_frames"] for row in report.rows} == {8}
+
+
+def test_the_summary_counts_clips():
+    def row(method, shots, clip, face, head):
+        figures = {"psnr_face": face, "psnr_head": head}
+        return {"method": method, "shots": shots, "clip": clip, **figures}
+
+    summary = summarize([
+        row("warp2d", 1, "a", 20, 10), row("warp2d", 1, "b", 22, 10),
+        row("mine", 1, "a", 21, 15), row("mine", 1, "b", 21, 15),
+        row("warp2d", 8, "a", 20, 10), row("warp2d", 8, "b", 20, 10),
+        row("mine", 8, "a", 21, 14), row("mine", 8, "b", float("nan"), 16),
+    ])  # fmt: skip
+    assert summary["mine/T=1/psnr_face"] == 21
+    assert summary["mine/T=1/clips_above_warp2d"] == 1
+    assert summary["mine/T=8/psnr_face"] == 21, "a clip that cannot be told does not count"
+    assert summary["mine/T=8/clips_above_warp2d"] == 1
+    assert summary["mine/T=8/clips_head_below_T1"] == 1
+    assert summary["warp2d/T=8/clips_head_below_T1"] == 0
+
+
+def test_a_video_file_is_prepared_without_any_network(tmp_path):
+    """A patch of colour moves through a small lossless video; landmarks and matte are given."""
+    av = pytest.importorskip("av", reason="needs the extra recon")
+    path, size, frames = tmp_path / "patch.mkv", 160, 16
+    shifts = np.stack([np.arange(frames) * 2.0, np.zeros(frames)], 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width = stream.height = size
+        stream.pix_fmt = "bgr0"
+        for shift in shifts:
+            picture = np.full((size, size, 3), 40, np.uint8)
+            left = 60 + int(shift[0])
+            picture[60:100, left : left + 20] = (200, 100, 50)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+    def find_landmarks(pictures):
+        count = sum(1 for _ in pictures)
+        landmarks = np.repeat(face_landmarks()[None] * (40 / 240), count, 0)
+        landmarks[..., :2] += np.array([70 - 42.67, 80 - 42.67]) + shifts[:count, None]
+        landmarks[3] = np.nan
+        return landmarks.astype(np.float32)
+
+    def find_mattes(crops):
+        yield from (np.ones(crop.shape[:2], np.float32) for crop in crops)
+
+    clip = prepare_clip(
+        path,
+        Protocol(shots=(1, 2), test_frames=3, crop_px=128),
+        find_landmarks=find_landmarks,
+        find_mattes=find_mattes,
+    )
+    assert clip.name == "patch"
+    assert clip.fps == 10
+    assert clip.support[2] == (0, 7)
+    assert clip.test == (8, 12, 15)
+    assert list(np.flatnonzero(~clip.ok)) == [3]
+    for index in (*clip.support[2], *clip.test):
+        x, y = clip.landmarks[index, 1, :2].astype(int)  # the nose's tip: the middle of the patch
+        np.testing.assert_allclose(clip.images[index][y, x], (200, 100, 50), atol=3)
+    assert clip.valid.all() == (clip.mattes[0] == 255).all()
+
+
+def test_the_preset_names_the_clips_that_are_looked_for(tmp_path):
+    config = load_preset(FewshotConfig, "benchmark", "fewshot")
+    assert len(config.clips) == 8
+    assert config.shots == (1, 8, 32)
+    (tmp_path / "clips").mkdir()
+    for name in config.clips:
+        (tmp_path / "clips" / f"{name}.mp4").touch()
+    assert [path.stem for path in find_clips(tmp_path, config.clips)] == list(config.clips)
+    assert len(find_clips(tmp_path)) == 8
+
+
+def test_missing_clips_are_named(tmp_path):
+    with pytest.raises(UserError, match="must hold the clips here, but it is not there"):
+        find_clips(tmp_path, ["here"])
+    with pytest.raises(UserError, match="--data must name a folder"):
+        find_clips(tmp_path / "nowhere")
+
+
+def test_pictures_are_written_as_they_are(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    write_png(tmp_path / "new" / "picture.png", picture)
+    read = cv2.imread(str(tmp_path / "new" / "picture.png"))[..., ::-1]
+    np.testing.assert_array_equal(read, picture)
