@@ -1,6 +1,7 @@
 """Cameras, identity and codes from landmarks."""
 
 from recon.track.bust import BustReference, bust_reference, neck_rotation
+from recon.track.calibrate import calibrate
 from recon.track.frames import FrameSettings, track_frames
 from recon.track.support import SupportSettings, track_support
 from recon.track.tracking import Tracking
@@ -11,6 +12,7 @@ __all__ = [
     "SupportSettings",
     "Tracking",
     "bust_reference",
+    "calibrate",
     "neck_rotation",
     "track_frames",
     "track_support",

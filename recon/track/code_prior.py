@@ -27,8 +27,9 @@ PRICES: dict[str, float] = {
     "eyeBlink": 0.4, "eyeLook": 0.6, "eyeSquint": 1.5, "eyeWide": 1.0,
     "jawOpen": 0.5, "jawForward": 3.0, "jawLeft": 2.0, "jawRight": 2.0,
     "mouthClose": 2.0, "mouthSmile": 0.7, "mouthDimple": 1.7, "mouthStretch": 1.5,
-    "mouthUpperUp": 0.7, "mouthLowerDown": 1.2, "mouthLeft": 1.7, "mouthRight": 1.7, "mouthShrugLower": 1.7, "mouthShrugUpper": 4.0,
-    "mouthPress": 2.0, "cheekPuff": 3.0, "cheekSquint": 2.0, "noseSneer": 1.7, "tongueOut": 10.0,
+    "mouthUpperUp": 0.7, "mouthLowerDown": 1.2, "mouthLeft": 1.7, "mouthRight": 1.7,
+    "mouthShrugLower": 1.7, "mouthShrugUpper": 4.0, "mouthPress": 2.0,
+    "cheekPuff": 3.0, "cheekSquint": 2.0, "noseSneer": 1.7, "tongueOut": 10.0,
 }  # fmt: skip
 ANTAGONISTS: tuple[tuple[str, str], ...] = (
     ("eyeLookIn", "eyeLookOut"), ("eyeLookUp", "eyeLookDown"), ("eyeBlink", "eyeWide"),

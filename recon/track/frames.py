@@ -75,28 +75,19 @@ def _one_after_the_other(
     tracking: Tracking, observation: Observation, settings: FrameSettings, start: FrameState | None
 ) -> FrameState:
     shape, prior = tracking.shape(), code_prior(tracking.head, settings.prior)
-    states: list[FrameState] = []
-    state = start
+    first = int(np.argmax(observation.found))
+    if start is None:
+        start = _each_alone(tracking, observation.at(slice(first, first + 1)), settings, None)
+    state, states = start, []
+    stiffness = np.array(settings.translation)
     for index, found in enumerate(observation.found):
-        if not found and state is None:
-            continue
         if found:
             px = observation.landmarks_px[index : index + 1]
-            anchor, steps = None, settings.next_steps
-            if state is None:
-                first = _each_alone(
-                    tracking, observation.at(slice(index, index + 1)), settings, None
-                )
-                state, steps = first, 0
-            else:
-                anchor = Anchor(
-                    state, settings.code, settings.rotation, np.array(settings.translation)
-                )
-            for _ in range(steps):
+            anchor = Anchor(state, settings.code, settings.rotation, stiffness)
+            for _ in range(settings.next_steps):
                 state = step(shape, state, px, tracking.focal_px, prior, anchor)
         states.append(state)
-    missing = len(observation.found) - len(states)
-    return _joined([states[0]] * missing + states)
+    return _joined(states)
 
 
 def _joined(parts: list[FrameState]) -> FrameState:

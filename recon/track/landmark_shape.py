@@ -26,9 +26,10 @@ from avatar3d.heads import HeadModel
 from avatar3d.heads.skinning import JAW, LEFT_EYE, RIGHT_EYE
 from recon.track.rotation import left_jacobian, rotation_matrix, skew
 
-# Where the detector sees a landmark minus where the head has it, learned over people (learn_offsets.py).
+# Where the detector sees a landmark minus where the head has it: learned over people by
+# learn_offsets.py.
 LANDMARK_OFFSETS = Path(__file__).with_name("landmark_offsets.safetensors")
-MIN_SHARE = 1e-3  # a joint that carries less of a landmark than this does not move it
+MIN_SHARE = 1e-5  # a joint that carries less of a landmark than this does not move it
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class JointShare:
 
 @dataclass(frozen=True)
 class LandmarkShape:
-    """All landmarks of a head (`identity` basis kept) or of one person (folded in), head frame, metres."""
+    """Landmarks of a head, or of one person whose identity is folded in; head frame, metres."""
 
     neutral: Float[np.ndarray, "478 3"]
     identity: Float[np.ndarray, "478 3 I"]

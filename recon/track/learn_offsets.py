@@ -22,17 +22,14 @@ from safetensors.numpy import save_file
 
 from avatar3d.heads import HeadModel
 from recon.track.landmark_shape import (
-    LANDMARK_OFFSETS,
     LandmarkShape,
     build_landmark_shape,
     learned_offsets,
 )
-from recon.track.observation import frame_weights
+from recon.track.observation import NOISE_M, frame_weights
 from recon.track.rotation import skew
-from recon.track.solver import FrameState
 from recon.track.support import SupportSettings, solve_support
-from recon.track.tracking import prior_of_shape, project_state
-from recon.track.observation import projection_derivative
+from recon.track.tracking import landmark_directions, prior_of_shape
 
 OFFSET_SIGMA_M = 4e-3  # how far offsets are expected to reach
 RESTING_QUANTILE = 0.2  # a clip's coefficient is at rest in at least this share of its frames
@@ -65,40 +62,25 @@ def learn_offsets(
         for landmarks_px in clips:
             identity, focal, state = solve_support(shape, prior, landmarks_px, focal_px, settings)
             person = shape.of_person(identity)
-            residual = landmarks_px - project_state(person, state, focal)
-            _add_clip(system, target, person, state, landmarks_px, residual, focal)
+            residual, directions = landmark_directions(person, state, landmarks_px, focal)
+            weights = frame_weights(residual, landmarks_px, state.pose, person, focal)
+            # How far a frame is trusted against the others; landmarks are not compared.
+            weights = weights / weights.mean(0).clip(1e-12) / len(landmarks_px)
+            px = focal / state.pose.translation[:, 2:3] * NOISE_M
+            weighted = (weights / px**2)[..., None, None] * directions
+            system += np.einsum("flij,flik->ljk", weighted, directions)
+            target += np.einsum("flij,fli->lj", weighted, residual)
             lengths.append(np.linalg.norm(residual, axis=-1).mean())
             rests.append(np.quantile(state.codes, RESTING_QUANTILE, axis=0))
         resting = np.median(rests, axis=0)
-        # Every clip counts as one observation with the model's own noise.
-        system = system / len(clips) + np.eye(3) / OFFSET_SIGMA_M**2 / len(clips)
-        target = target / len(clips) - offsets / OFFSET_SIGMA_M**2 / len(clips)
+        system += np.eye(3) / OFFSET_SIGMA_M**2  # every clip counts as one observation
+        target -= offsets / OFFSET_SIGMA_M**2
         step = np.linalg.solve(system, target[..., None])[..., 0]
         neutral_bias = shape.points(resting[None])[0] - shape.neutral
         offsets = _symmetric(offsets + step + neutral_bias, landmark_mirror(shape))
         offsets -= _rigid_part(offsets, shape.neutral)
         residuals.append(float(np.mean(lengths)))
     return LearnedOffsets(offsets, resting, residuals)
-
-
-def _add_clip(
-    system: np.ndarray,
-    target: np.ndarray,
-    person: LandmarkShape,
-    state: FrameState,
-    landmarks_px: np.ndarray,
-    residual_px: np.ndarray,
-    focal_px: float,
-) -> None:
-    points = state.pose.apply(person.points(state.codes))
-    by_offset = projection_derivative(points, focal_px) @ state.pose.rotation[:, None]
-    weights = frame_weights(residual_px, landmarks_px, state.pose, person, focal_px)
-    # Per landmark, frames averaged: relative weights between landmarks play no part here.
-    weights = weights / weights.mean(0).clip(1e-12) * 1e6 / len(residual_px)
-    depth = (state.pose.translation[:, 2:3] / focal_px) ** 2
-    weighted = (weights * depth)[..., None, None] * by_offset
-    system += np.einsum("flij,flik->ljk", weighted, by_offset)
-    target += np.einsum("flij,fli->lj", weighted, residual_px)
 
 
 def landmark_mirror(shape: LandmarkShape) -> Int[np.ndarray, " 478"]:

@@ -1,4 +1,4 @@
-"""Rotation vectors in float64 numpy, batched: the solver's inner loop, where torch calls cost too much."""
+"""Rotation vectors in float64 numpy, batched, for the solver's inner loop."""
 
 from __future__ import annotations
 

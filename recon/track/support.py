@@ -97,7 +97,7 @@ def solve_support(
     focal_px: float,
     settings: SupportSettings,
 ) -> tuple[Float[np.ndarray, " I"], float, FrameState]:
-    """Identity weights, focal length in px and the frames' states; landmarks about the crop's centre."""
+    """Identity weights, focal length in px, the frames' states; landmarks about the crop's centre."""
     frames = len(landmarks_px)
     identity = np.zeros(shape.identity.shape[2])
     person = shape.of_person(identity)

@@ -17,7 +17,14 @@ from avatar3d.heads import HeadModel
 from recon.track.bust import BustReference, neck_rotation
 from recon.track.code_prior import CodePrior, CodePriorSettings
 from recon.track.landmark_shape import LandmarkShape, landmark_shape
-from recon.track.observation import NOISE_M, WEIGHTS, Observation, Pose, project
+from recon.track.observation import (
+    NOISE_M,
+    WEIGHTS,
+    Observation,
+    Pose,
+    project,
+    projection_derivative,
+)
 from recon.track.solver import FrameState
 
 # World (+Y up, +Z to the camera) to camera (OpenCV) axes.
@@ -85,6 +92,18 @@ def project_state(
 ) -> Float[np.ndarray, "F 478 2"]:
     """Landmarks in px relative to the crop's centre."""
     return project(state.pose.apply(shape.points(state.codes)), focal_px)
+
+
+def landmark_directions(
+    shape: LandmarkShape,
+    state: FrameState,
+    landmarks_px: Float[np.ndarray, "F 478 2"],
+    focal_px: float,
+) -> tuple[Float[np.ndarray, "F 478 2"], Float[np.ndarray, "F 478 2 3"]]:
+    """Residuals in px, and how a landmark in the picture follows its point in the head frame."""
+    points = state.pose.apply(shape.points(state.codes))
+    by_point = projection_derivative(points, focal_px)
+    return landmarks_px - project(points, focal_px), by_point @ state.pose.rotation[:, None]
 
 
 @lru_cache(maxsize=4)
