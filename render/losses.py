@@ -6,6 +6,7 @@ The readable truth is `render.metrics.ssim`.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,8 @@ def prepare_target(
     from render import loss_kernels
 
     with parallel_kernels():
-        loss_kernels.target_statistics(pixels, channels, mean, variance)
+        planes = loss_kernels.padded_planes(2, height, width * channels, pixels.dtype)
+        loss_kernels.target_statistics(pixels, channels, planes, mean, variance)
     return PreparedTarget(pixels, mean, variance, weights, (height, width, channels))
 
 
@@ -80,18 +82,20 @@ class _PhotometricLoss(torch.autograd.Function):
 
         pixels, channels = _rows(image), image.shape[-1]
         lambda_ssim = pixels.dtype.type(ssim_weight)
-        row_loss = np.empty(len(pixels), pixels.dtype)
-        by_mean, by_square, by_product = (np.empty_like(pixels) for _ in range(3))
+        height, width = pixels.shape
+        row_loss = np.empty(height, pixels.dtype)
         with parallel_kernels():
+            moments, derivatives = _scratch(height, width, pixels.dtype.str)
+            loss_kernels.image_moments(pixels, target.pixels, moments)
             loss_kernels.loss_rows(
                 pixels, target.pixels, target.mean, target.variance, target.weight, channels,
-                lambda_ssim, row_loss, by_mean, by_square, by_product,
+                lambda_ssim, moments, row_loss, derivatives,
             )  # fmt: skip
             if ctx.needs_input_grad[0]:
                 gradient = np.empty_like(pixels)
                 loss_kernels.loss_gradient(
                     pixels, target.pixels, target.weight, channels, lambda_ssim,
-                    by_mean, by_square, by_product, gradient,
+                    derivatives, gradient,
                 )  # fmt: skip
                 ctx.save_for_backward(torch.from_numpy(gradient).view(image.shape))
         return image.new_tensor(row_loss.sum(dtype=np.float64))
@@ -101,6 +105,18 @@ class _PhotometricLoss(torch.autograd.Function):
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_outputs[0], None, None
+
+
+@functools.lru_cache(maxsize=2)
+def _scratch(height: int, width: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Planes for one loss at a time, kept: fresh memory would cost more than the loss itself.
+
+    Use them only inside `parallel_kernels`, which one thread holds at a time.
+    """
+    from render.loss_kernels import padded_planes
+
+    kind = np.dtype(dtype)
+    return padded_planes(3, height, width, kind), padded_planes(3, height, width, kind)
 
 
 def _rows(image: Tensor) -> np.ndarray:

@@ -68,7 +68,7 @@ class RasterizeFunction(torch.autograd.Function):
         records = np.empty((len(splat_ids), RECORD_COLUMNS), np.float32)
         d_means, d_quaternions = np.empty_like(means), np.empty_like(quaternions)
         d_scales, d_opacities = np.empty_like(scales), np.empty_like(opacities)
-        camera_sums = np.empty((-(-count // projection.GRADIENT_CHUNK), 16), np.float32)
+        camera_sums = np.empty((-(-count // projection.CHUNK), 16), np.float32)
         d_color_groups = []
         no_alpha_gradient = np.zeros_like(d_alpha) if channels > GROUP else d_alpha
         with parallel_kernels() as threads:
