@@ -17,6 +17,8 @@ MAX_ALBEDO = 1.5  # skin in shade, once the shade is taken out, may exceed a pho
 _DEPTH_TOLERANCE_M = 0.005
 _INNER_DEPTH_TOLERANCE_M = 0.0025  # teeth and eyes lie close behind lips and lids
 _MIN_COSINE = 0.2
+_CLEAR_COSINE = 0.4  # from here on an anchor is seen as well as can be
+_FILL_REACH_M = 0.02
 _HAIR_THICK_M = 0.003  # above this an anchor stands off the surface and may be seen edge-on
 _INNER = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "gums", "tongue", "mouth")
 # The mouth's inside where no frame shows it, under light that makes skin 0.6 bright.
@@ -31,7 +33,7 @@ _PLAUSIBLE = {
 @dataclass(frozen=True)
 class FirstColors:
     colors: np.ndarray  # [N, 3] albedo under the light
-    seen: np.ndarray  # [N] bool: some frame shows this anchor
+    sightings: np.ndarray  # [N] how many frames show this anchor, each counted by how well
     light: Tensor | None  # [9, 3], None where it could not be told
 
 
@@ -71,7 +73,11 @@ def unproject(
             colors[inside] = np.where(seen[inside, None], 0.5 * colors[inside] + 0.5 * usual, usual)
     scalp = template.is_part("scalp").numpy()
     colors[scalp] *= 0.8  # under the hair it is darker than what the hair shows
-    return FirstColors(np.clip(colors, 0, MAX_ALBEDO).astype(np.float32), seen, light)
+    return FirstColors(
+        colors=np.clip(colors, 0, MAX_ALBEDO).astype(np.float32),
+        sightings=np.minimum(weights / _CLEAR_COSINE, 1.0).sum(0).astype(np.float32),
+        light=light,
+    )
 
 
 def _look(
@@ -93,7 +99,9 @@ def _look(
         & in_picture(observation, pixels)
         & (template.layer.numpy() != SHEET)
     )
-    return sample(observation.colors, pixels), np.where(seen, np.maximum(cosine, 0.05), 0.0)
+    # Hair has no surface to be seen aslant.
+    least = np.where(heights > _HAIR_THICK_M, 0.5 * _CLEAR_COSINE, 0.05)
+    return sample(observation.colors, pixels), np.where(seen, np.maximum(cosine, least), 0.0)
 
 
 def _masked_median(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -130,5 +138,9 @@ def _fill(template: Template, colors: np.ndarray, seen: np.ndarray) -> np.ndarra
             distance, nearest = cKDTree(points[known]).query(points[unknown], k=min(12, len(known)))
             weight = 1 / (distance + 5e-4) ** 2
             weight /= weight.sum(1, keepdims=True)
-            filled[unknown] = (filled[known[nearest]] * weight[..., None]).sum(1)
+            local = (filled[known[nearest]] * weight[..., None]).sum(1)
+            # The last anchors before the unseen lie at silhouettes, where colours are least sure:
+            # farther in, the part's usual colour takes over.
+            near = np.exp(-distance[:, :1] / _FILL_REACH_M)
+            filled[unknown] = near * local + (1 - near) * np.median(filled[known], axis=0)
     return filled

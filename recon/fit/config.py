@@ -39,7 +39,7 @@ class RefineConfig:
     refine_codes_after: float = 0.15  # of the iterations: first let the colours settle
     basis_rank: int = 8  # 0: the look does not change with the code
     ssim_weight: float = 0.2
-    alpha_weight: float = 0.3
+    alpha_weight: float = 1.0
     # Neighbouring anchors move alike; energies are means over the anchors.
     offset_smoothness: float = 3e3  # per square metre
     offset_prior: float = 2.5e2  # per square metre, toward the start

@@ -39,7 +39,8 @@ class Observation:
     def core(self) -> Float[np.ndarray, "S S"]:
         """The matte less a rim of half a percent of the picture, where colours are mixtures."""
         width = 2 * max(1, round(0.006 * self.size_px)) + 1
-        return cv2.erode(self.matte, np.ones((width, width), np.uint8))
+        matte = self.continued().matte  # the picture's own edge is no rim of the person
+        return cv2.erode(matte, np.ones((width, width), np.uint8)) * self.valid
 
     def continued(self) -> Observation:
         """Outside the picture its nearest pixel goes on. Nothing is learned there, but windows that

@@ -28,9 +28,12 @@ from recon.fit.start import Start
 from render.losses import PreparedTarget, photometric_loss, prepare_target
 from render.rasterize import rasterize
 
-# Over one background alone, a Gaussian outside the silhouette may hide by taking its colour.
-_BACKGROUNDS = ((1.0, 1.0, 1.0), (0.0, 0.2, 0.0), (1.0, 1.0, 1.0), (0.9, 0.1, 0.9))
+# Over one background alone, a Gaussian in the silhouette's rim may pass by taking its colour.
+_BACKGROUNDS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+# Outside the matte only opacity is to blame; a colour fitted there would be the background's.
+_PERSON = 0.05
 _ORIENTATION_EVERY = 6
+_QUIET = 0.1
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,16 @@ def refine(
 
 
 class _Model:
-    """The attributes and the basis under Adam, with their regularity and limits."""
+    """Attributes and basis as steps from the start, with their regularity and limits.
+
+    Adam works on steps in units of each anchor's confidence, x = start + confidence * step, so that
+    an anchor which is hardly seen moves little however steady its gradient (a diagonal prior).
+    """
 
     def __init__(
         self, template: Template, start: Start, codes: ExpressionCode, config: RefineConfig
     ) -> None:
         self._config = config
-        self._start = start.attributes
         self.attributes = Attributes(
             *(
                 getattr(start.attributes, f.name).clone().requires_grad_()
@@ -113,60 +119,59 @@ class _Model:
         self.basis = _start_basis(codes.coefficients, template.count, config.basis_rank)
         self._smoothness = Smoothness(template)
         footprint = torch.from_numpy(start.footprint_m)[:, None].log()
-        low, high = config.scale_range
-        self._scale_limits = footprint + math.log(low), footprint + math.log(high)
-        rates = config.learning_rates
-        groups = [
-            (getattr(self.attributes, f.name), getattr(rates, f.name)) for f in fields(Attributes)
-        ]
+        low, high = (footprint + math.log(limit) for limit in config.scale_range)
+        values, rates = self.attributes, config.learning_rates
+        look, geometry = start.confidence
+        logit, reach = config.max_opacity_logit, config.max_offset_m
+        offset = _Regularity(config.offset_smoothness, config.offset_prior)
+        color = _Regularity(config.color_smoothness, config.color_prior)
+        self._steps = [
+            _Steps(values.offsets, geometry, rates.offsets, offset, (-reach, reach)),
+            _Steps(values.rotations, geometry, rates.rotations),
+            _Steps(
+                values.log_scales, geometry, rates.log_scales,
+                _Regularity(0.0, config.scale_prior), (low, high),
+            ),
+            # What sticks out of the silhouette must be able to fade, seen or not.
+            _Steps(
+                values.opacity_logits, torch.ones(()), rates.opacity_logits,
+                limits=(-logit, logit),
+            ),
+            _Steps(values.colors, look, rates.colors, color, (0.0, MAX_ALBEDO)),
+        ]  # fmt: skip
         if self.basis is not None:
-            groups += [
-                (self.basis.offsets, rates.basis_offsets),
-                (self.basis.colors, rates.basis_colors),
-            ]
-        self._rates = [rate for _, rate in groups]
+            share = config.basis_smoothness
+            self._steps += [
+                _Steps(
+                    self.basis.offsets, geometry, rates.basis_offsets,
+                    _Regularity(share * offset.smoothness, offset.prior),
+                ),
+                _Steps(
+                    self.basis.colors, look, rates.basis_colors,
+                    _Regularity(share * color.smoothness, 2 * color.prior),
+                ),
+            ]  # fmt: skip
         self._optimizer = torch.optim.Adam(
-            [{"params": [value], "lr": rate} for value, rate in groups],
+            [{"params": [steps.step], "lr": steps.rate} for steps in self._steps],
             betas=(0.9, 0.99),
-            eps=1e-12,
+            eps=0.0,  # set from the gradients' size
             fused=True,
         )
 
     @torch.no_grad()
     def step(self, decay: float) -> None:
-        self._add_regularity()
-        for group, rate in zip(self._optimizer.param_groups, self._rates):
-            group["lr"] = rate * decay
+        for steps in self._steps:
+            steps.take_gradient(self._smoothness)
+        for group, steps in zip(self._optimizer.param_groups, self._steps):
+            group["lr"] = steps.rate * decay
+            # Below a tenth of the usual gradient Adam's step shrinks with it: a Gaussian that
+            # only shines through others has nothing to learn from how it does.
+            assert steps.step.grad is not None
+            usual = float(steps.step.grad.square().mean().sqrt())
+            group["eps"] = max(group["eps"], _QUIET * usual, 1e-15)
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        config, values = self._config, self.attributes
-        low, high = self._scale_limits
-        values.log_scales.copy_(torch.minimum(torch.maximum(values.log_scales, low), high))
-        values.colors.clamp_(0.0, MAX_ALBEDO)
-        values.opacity_logits.clamp_(-config.max_opacity_logit, config.max_opacity_logit)
-        values.offsets.clamp_(-config.max_offset_m, config.max_offset_m)
-        values.rotations.div_(values.rotations.norm(dim=-1, keepdim=True))
-
-    def _add_regularity(self) -> None:
-        """Gradients of the quadratic energies, each a mean over the anchors."""
-        config, values = self._config, self.attributes
-        share = 1.0 / len(values.offsets)
-
-        def add(value: Tensor, start: Tensor, smoothness: float, prior: float) -> None:
-            moved = value - start
-            gradient = prior * moved
-            if smoothness:
-                gradient += smoothness * self._smoothness.gradient(moved)
-            value.grad.add_(gradient, alpha=2 * share)
-
-        add(values.offsets, self._start.offsets, config.offset_smoothness, config.offset_prior)
-        add(values.colors, self._start.colors, config.color_smoothness, config.color_prior)
-        add(values.log_scales, self._start.log_scales, 0.0, config.scale_prior)
-        if self.basis is not None:
-            zero = torch.zeros(())
-            scale = config.basis_smoothness
-            add(self.basis.offsets, zero, scale * config.offset_smoothness, config.offset_prior)
-            add(self.basis.colors, zero, scale * config.color_smoothness, 2 * config.color_prior)
+        for steps in self._steps:
+            steps.apply()
 
     def detached_attributes(self) -> Attributes:
         return Attributes(*(getattr(self.attributes, f.name).detach() for f in fields(Attributes)))
@@ -176,6 +181,55 @@ class _Model:
         return basis and replace(
             basis, offsets=basis.offsets.detach(), colors=basis.colors.detach()
         )
+
+
+@dataclass(frozen=True)
+class _Regularity:
+    """Weights of two quadratic energies, each a mean over the anchors."""
+
+    smoothness: float = 0.0  # neighbours move alike
+    prior: float = 0.0  # stay near the start
+
+
+class _Steps:
+    """One kind of attribute: its value, and Adam's step in units of the anchors' confidence."""
+
+    def __init__(
+        self,
+        value: Tensor,
+        confidence: Tensor,
+        rate: float,
+        regularity: _Regularity | None = None,
+        limits: tuple[Tensor | float, Tensor | float] | None = None,
+    ) -> None:
+        self.rate = rate
+        self.step = torch.zeros_like(value, requires_grad=False)
+        self._value, self._start = value, value.detach().clone()
+        self._confidence = confidence
+        self._regularity = regularity or _Regularity()
+        self._limits = limits
+
+    def take_gradient(self, smoothness: Smoothness) -> None:
+        """The step's gradient from the value's, with the energies added."""
+        gradient, regularity = self._value.grad, self._regularity
+        assert gradient is not None
+        share = 2.0 / self._start.shape[-2] if self._start.ndim > 1 else 0.0
+        if regularity.prior or regularity.smoothness:
+            moved = self._value - self._start
+            gradient = gradient + share * regularity.prior * moved
+            if regularity.smoothness:
+                gradient = gradient.add(
+                    smoothness.gradient(moved), alpha=share * regularity.smoothness
+                )
+        self.step.grad = gradient * self._confidence
+        self._value.grad = None
+
+    def apply(self) -> None:
+        value = self._start + self._confidence * self.step
+        if self._limits is not None:
+            low, high = (torch.as_tensor(limit) for limit in self._limits)
+            value = torch.minimum(torch.maximum(value, low), high)
+        self._value.copy_(value)
 
 
 class _FramePose:
@@ -276,10 +330,11 @@ def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis
 
 def _prepare(observation: Observation) -> _Target:
     valid = torch.from_numpy(observation.valid.astype(np.float32))
+    person = valid * torch.from_numpy(observation.matte > _PERSON)
     observation = observation.continued()
     return _Target(
         pictures=[
-            prepare_target(torch.from_numpy(observation.over(color)), valid)
+            prepare_target(torch.from_numpy(observation.over(color)), person)
             for color in _BACKGROUNDS
         ],
         matte=torch.from_numpy(observation.matte),

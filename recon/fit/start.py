@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatar3d.avatar import Attributes
@@ -14,19 +15,35 @@ from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
 from recon.fit.colors import unproject
 from recon.fit.hair import hair_heights
 from recon.fit.observation import Sighting
-from recon.fit.sheet import start_sheet
+from recon.fit.sheet import SheetStart, start_sheet
 
 # Standard deviations in units of the anchors' spacing: along the surface, and across it.
-_FOOTPRINT = {SKIN: (0.80, 0.30), HAIR_INNER: (0.95, 0.50), HAIR_OUTER: (0.95, 0.50), SHEET: (0.62, 0.20)}  # fmt: skip
-_SPACING_LIMITS_M = (0.0004, 0.006)
+_FOOTPRINT = {
+    SKIN: (0.75, 0.30),
+    HAIR_INNER: (0.95, 0.50),
+    HAIR_OUTER: (0.95, 0.50),
+    SHEET: (0.90, 0.20),
+}
+_SPACING_LIMITS_M = (0.0004, 0.015)
+_THICKNESS = 1.0  # standard deviations
+_COLLAR_Y = -0.14  # head frame, metres
+_UNSEEN = 0.05  # what no frame shows stays nearly as it was filled in
+_FRAMES_FOR_DEPTH = 3.0  # with as many frames geometry moves half as freely as it may
 _HAIR_OPACITY = {HAIR_INNER: 0.85, HAIR_OUTER: 0.45}
 _BALD_M = 0.0035  # hair lower than this fades into the skin
 _MAX_HAIR_SIGHTINGS = 8
 
 
+class Confidence(NamedTuple):
+    """How freely refinement may move an anchor, 0..1, by how well the frames show it."""
+
+    look: Tensor  # [N, 1] for colour and opacity
+    geometry: Tensor  # [N, 1] for offset, rotation and scale: one view does not tell depth
+
+
 class Start(NamedTuple):
     attributes: Attributes
-    seen: np.ndarray  # [N] bool
+    confidence: Confidence
     footprint_m: np.ndarray  # [N] the scale that refinement keeps to
     light: Tensor | None  # [9, 3]
 
@@ -41,22 +58,24 @@ def start_attributes(
     few = sightings[:: max(1, len(sightings) // _MAX_HAIR_SIGHTINGS)]
     heights = hair_heights(template, few)
     first = unproject(template, sightings, heights, light_ridge)
-    colors, seen = first.colors, first.seen
+    colors, sighted = first.colors, first.sightings.copy()
     layer = template.layer.numpy()
+    spacing = np.clip(template.spacing.numpy(), *_SPACING_LIMITS_M)
+    along = np.array([_FOOTPRINT[number][0] for number in range(4)])[layer] * spacing
     opacity = np.full(template.count, 0.95, np.float32)
     for number, usual in _HAIR_OPACITY.items():
         inside = layer == number
         opacity[inside] = usual * np.clip(heights[inside] / _BALD_M, 0.05, 1.0)
     offsets = np.zeros((template.count, 3), np.float32)
-    offsets[:, 2] = heights
+    # The layers' Gaussians are thick: their outer side, not their middle, reaches the hull.
+    offsets[:, 2] = np.maximum(heights - _THICKNESS * along * (heights > 0), 0.0)
 
     sheet = start_sheet(template, few, sightings[reference])
+    _dress(template, colors, sighted, sheet)
     colors[sheet.anchors], opacity[sheet.anchors] = sheet.colors, sheet.opacities
     offsets[sheet.anchors, 2] = -sheet.push_back
-    seen[sheet.anchors] = sheet.opacities > 0
+    sighted[sheet.anchors] = len(sightings) * (sheet.opacities > 0)
 
-    spacing = np.clip(template.spacing.numpy(), *_SPACING_LIMITS_M)
-    along = np.array([_FOOTPRINT[number][0] for number in range(4)])[layer] * spacing
     across = np.array([_FOOTPRINT[number][1] for number in range(4)])[layer] * spacing
     rotations = np.zeros((template.count, 4), np.float32)
     rotations[:, 0] = 1.0
@@ -69,4 +88,25 @@ def start_attributes(
         opacity_logits=tensor(np.log(opacity / (1 - opacity)).astype(np.float32)),
         colors=tensor(colors),
     )
-    return Start(attributes, seen, along.astype(np.float32), first.light)
+    return Start(attributes, _confidence(sighted), along.astype(np.float32), first.light)
+
+
+def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: SheetStart) -> None:
+    """Unseen shoulders take the colour of what is seen beside and above them, clothes and all."""
+    points = template.neutral_points().numpy()
+    chest = template.is_part("neck", "bust").numpy() & (points[:, 1] < _COLLAR_Y)
+    bare = np.where(chest & (sighted == 0))[0]
+    worn = sheet.anchors[(sheet.opacities > 0) & (points[sheet.anchors, 1] < _COLLAR_Y)]
+    known = np.where(chest & (sighted > 0))[0]
+    if not len(bare) or len(known) + len(worn) < 8:
+        return
+    where = np.concatenate([points[known], points[worn]])
+    look = np.concatenate([colors[known], sheet.colors[np.isin(sheet.anchors, worn)]])
+    nearest = cKDTree(where[:, :2]).query(points[bare, :2], k=8)[1]
+    colors[bare] = np.median(look[nearest], axis=1)
+
+
+def _confidence(sightings: np.ndarray) -> Confidence:
+    look = np.clip(sightings, _UNSEEN, 1.0)
+    geometry = look * sightings / (sightings + _FRAMES_FOR_DEPTH)
+    return Confidence(*(torch.from_numpy(value)[:, None] for value in (look, geometry)))
