@@ -54,14 +54,15 @@ def most_frontal(landmarks: np.ndarray, ok: np.ndarray, last: int) -> int:
 def support_indices(landmarks: np.ndarray, ok: np.ndarray, shots: int) -> Indices:
     """T = `shots` frames of the first half: evenly spaced, or the most frontal one for T = 1."""
     half = len(ok) // 2
-    if not ok[:half].any():
-        raise UserError(
-            f"the first half of the clip must show a face to learn from, but none was found in its "
-            f"{half} frames; use a clip in which the face is seen from the start"
-        )
-    if shots == 1:
+    if shots == 1 and ok[:half].any():
         return (most_frontal(landmarks, ok, half - 1),)
-    return evenly_spaced(0, half - 1, shots, ok)
+    chosen = evenly_spaced(0, half - 1, shots, ok)
+    if not chosen:
+        raise UserError(
+            f"the first half of the clip must show a face to learn from, but none was found in the "
+            f"frames looked at, of {half}; use a clip in which the face is seen from the start"
+        )
+    return chosen
 
 
 def test_indices(ok: np.ndarray, count: int) -> Indices:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from avatar3d.errors import UserError
 from avatar3d.progress import progress
 from recon.benchmark.cache import cached_clip
 from recon.benchmark.clip import PreparedClip
@@ -46,6 +47,11 @@ def run_fewshot(
     folder for truth, renders and contact sheets; `detector` finds the landmarks of renders
     (default: MediaPipe's).
     """
+    if not shots or min(shots) < 1:
+        raise UserError(
+            f"the numbers of support frames must be 1 or more, but {list(shots)} were given; "
+            f"try 1 8 32"
+        )
     chosen = [get_method(method) if isinstance(method, str) else method for method in methods]
     test_frames = Protocol.test_frames
     if quick:

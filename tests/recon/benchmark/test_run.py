@@ -120,6 +120,12 @@ def test_quick_takes_two_clips_and_few_shots(cheap_scores):
     assert {row["test_frames"] for row in report.rows} == {8}
 
 
+@pytest.mark.parametrize("shots", [(), (0,), (8, -1)])
+def test_wrong_numbers_of_support_frames_are_said(shots):
+    with pytest.raises(UserError, match="must be 1 or more"):
+        run_fewshot([CLIP], ["copy"], shots, detector=fixed_detector)
+
+
 def test_the_summary_counts_clips():
     def row(method, shots, clip, face, head):
         figures = {"psnr_face": face, "psnr_head": head}
