@@ -21,7 +21,9 @@ def build(path: Path = DEFAULT_PATH) -> None:
     weights = rig.skin_weights(head)
     expression = expression_basis(head, weights)
     identity = identity_modes(head, statistics)
-    save_head(path, head, statistics, identity, expression, weights, rig.joints(), rig.joint_drive())
+    save_head(
+        path, head, statistics, identity, expression, weights, rig.joints(), rig.joint_drive()
+    )
 
 
 if __name__ == "__main__":

@@ -76,15 +76,12 @@ def atlas(mesh: FullMesh) -> Points:
         own = mesh.pieces[piece]
         p = mesh.vertices[own]
         if piece == "eyeball":
-            local = (p - eyes.LEFT_EYE * np.sign(p[:, :1])) / np.linalg.norm(eyes.LEFT_EYE - p[0] * 0)
             local = p - eyes.LEFT_EYE * np.stack([np.sign(p[:, 0]), 0 * p[:, 0], 0 * p[:, 0]], 1)
             polar = np.arccos(np.clip(local[:, 2] / np.linalg.norm(local, axis=1), -1, 1)) / np.pi
             radius = np.maximum(np.hypot(local[:, 0], local[:, 1]), 1e-12)
             flat = 0.5 + 0.5 * local[:, :2] * (polar / radius)[:, None]
             flat[:, 0] = 0.5 * flat[:, 0] * 0.98 + np.where(p[:, 0] > 0, 0.5, 0.01)
         else:  # across by x, up by the path round the section
-            order = np.arange(len(own))
-            del order
             centre = p.mean(0) * (0.0, 1.0, 1.0)
             across = (p[:, 0] - p[:, 0].min()) / np.ptp(p[:, 0])
             turn = np.arctan2(p[:, 1] - centre[1], p[:, 2] - centre[2]) / (2 * np.pi) + 0.5

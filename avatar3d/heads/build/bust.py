@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build.halfmesh import HalfMesh, Points
 from avatar3d.heads.build.skin import Skin
 from avatar3d.heads.build.surface import normalised
@@ -48,7 +47,9 @@ def add_bust(mesh: HalfMesh, skin: Skin) -> np.ndarray:
     t = np.linspace(0.0, 1.0, ROWS + 1)
     grid = rows(angle, t)
     # Start exactly at the border; the difference fades within the first rows.
-    grid += (mesh.vertices[border] - grid[0])[None] * np.clip(1.0 - t / 0.25, 0.0, 1.0)[:, None, None]
+    grid += (mesh.vertices[border] - grid[0])[None] * np.clip(1.0 - t / 0.25, 0.0, 1.0)[
+        :, None, None
+    ]
     grid[:, [0, -1], 0] = 0.0
     pole = normalised(np.array([0.0, -0.95, -0.18]))
     share = (t / 1.15)[1:, None, None]

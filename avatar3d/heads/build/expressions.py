@@ -32,25 +32,32 @@ CORNER = (24.0, -68.5)
 # One-sided strokes of the left shapes; shapes of both sides are their sum with the mirror image.
 LEFT: dict[str, list[Stroke]] = {
     "browDownLeft": [
-        Stroke((16, 16), (-3.0, -5.5, 1.5), (13, 13)),
-        Stroke((36, 23), (-1.5, -4.0, 0.8), (16, 12)),
-        Stroke((4, 20), (-1.2, -2.5, 1.0), (8, 12)),
+        Stroke((15, 17), (-1.4, -3.2, 1.2), (12, 13)),
+        Stroke((38, 25), (-3.4, -3.0, 2.0), (16, 14)),
+        Stroke((4, 20), (-0.5, -1.2, 0.6), (8, 12)),
     ],
     "browInnerUp": [
-        Stroke((14, 19), (0.3, 7.0, -0.2), (15, 16)),
-        Stroke((4, 30), (0.0, 2.5, 0.0), (16, 22)),
+        Stroke((17, 19), (0.3, 4.8, -0.1), (14, 17)),
+        Stroke((4, 32), (0.0, 1.4, 0.0), (16, 22)),
     ],
     "browOuterUpLeft": [
         Stroke((46, 21), (1.5, 7.5, -2.5), (15, 17)),
         Stroke((30, 25), (0.3, 4.0, -0.5), (13, 15)),
     ],
-    "cheekPuff": [Stroke((36, -68), (4.0, 0.0, 9.5), (20, 24)), Stroke((52, -62), (6.0, 0.0, 2.0), (16, 24))],
-    "cheekSquintLeft": [Stroke((46, -32), (0.0, 5.5, 2.2), (20, 17)), Stroke((30, -14), (0.0, 1.6, 0.4), (14, 8))],
+    "cheekPuff": [
+        Stroke((30, -72), (1.0, 0.6, 10.5), (19, 20)),
+        Stroke((48, -64), (7.0, 0.0, 3.0), (18, 22)),
+        Stroke((8, -72), (0.0, 0.0, 3.2), (14, 15)),
+    ],
+    "cheekSquintLeft": [
+        Stroke((50, -33), (-0.6, 6.0, 2.3), (21, 19)),
+        Stroke((34, -14), (0.0, 1.4, 0.4), (16, 8)),
+    ],
     "noseSneerLeft": [
-        Stroke((18, -40), (-0.5, 5.0, 0.4), (9, 12)),
-        Stroke((26, -48), (-0.8, 5.5, 0.4), (14, 15), 1),
+        Stroke((17, -37), (-0.5, 4.0, 0.4), (10, 13)),
+        Stroke((27, -50), (-1.4, 7.0, 0.3), (16, 16), 1),
         Stroke((9, 4), (0.0, -1.5, 1.2), (9, 10)),
-        Stroke((11, -62), (0.0, 2.2, 0.0), (10, 7), 1),
+        Stroke((12, -62), (0.0, 2.6, 0.0), (12, 7), 1),
     ],
     "mouthSmileLeft": [
         Stroke(CORNER, (7.0, 8.5, -7.0), (15, 15)),
@@ -59,28 +66,31 @@ LEFT: dict[str, list[Stroke]] = {
         Stroke((50, -36), (0.0, 2.0, 0.8), (18, 16)),
     ],
     "mouthFrownLeft": [
-        Stroke((26, -72), (1.8, -6.0, -2.2), (13, 14)),
-        Stroke((22, -88), (0.5, -2.5, 0.0), (15, 13)),
+        Stroke((26, -72), (1.6, -4.8, -2.0), (13, 14)),
+        Stroke((22, -88), (0.4, -1.8, 0.0), (15, 13)),
     ],
-    "mouthDimpleLeft": [Stroke(CORNER, (3.0, 3.5, -6.0), (14, 14)), Stroke((14, -69), (1.5, 1.0, -1.8), (11, 12))],
+    "mouthDimpleLeft": [
+        Stroke(CORNER, (1.2, 3.6, -4.6), (13, 14)),
+        Stroke((14, -69), (0.7, 0.8, -1.2), (11, 12)),
+    ],
     "mouthStretchLeft": [
-        Stroke(CORNER, (7.5, -3.0, -6.5), (15, 16)),
-        Stroke((13, -70), (2.8, -0.8, -2.0), (11, 13)),
-        Stroke((30, -90), (2.0, -2.0, -1.0), (18, 18)),
+        Stroke(CORNER, (5.2, -1.8, -4.8), (15, 16)),
+        Stroke((13, -70), (1.9, -0.5, -1.4), (11, 13)),
+        Stroke((30, -90), (1.2, -1.3, -0.6), (18, 18)),
     ],
     "mouthPressLeft": [
-        Stroke((13, -62), (0.4, -1.4, -0.8), (12, 5), 1),
-        Stroke((13, -75), (0.4, 2.0, -0.6), (12, 6), -1),
-        Stroke((15, -98), (0.0, 3.2, 1.4), (17, 12)),
-        Stroke(CORNER, (1.0, 0.3, -1.6), (10, 9)),
+        Stroke((13, -62), (0.2, -0.9, -0.5), (12, 5), 1),
+        Stroke((13, -76), (0.2, 1.4, -0.3), (12, 7), -1),
+        Stroke((17, -103), (-0.2, 3.8, 1.3), (18, 15)),
+        Stroke(CORNER, (0.3, 0.3, -0.6), (10, 9)),
     ],
     "mouthLowerDownLeft": [
-        Stroke((11, -72), (1.0, -6.0, -1.2), (11, 13), -1),
-        Stroke((14, -90), (0.6, -2.6, 0.6), (14, 12)),
+        Stroke((11, -72), (0.9, -4.8, -1.1), (11, 13), -1),
+        Stroke((14, -90), (0.4, -1.9, 0.4), (14, 12)),
     ],
     "mouthUpperUpLeft": [
-        Stroke((11, -62), (1.0, 5.0, -0.8), (11, 11), 1),
-        Stroke((24, -50), (1.8, 5.0, -1.2), (14, 15), 1),
+        Stroke((11, -62), (1.2, 5.6, -1.0), (12, 11), 1),
+        Stroke((25, -51), (2.0, 6.4, -1.8), (15, 15), 1),
         Stroke((17, -40), (0.6, 1.8, 0.0), (9, 9)),
     ],
     "mouthShrugLower": [
@@ -88,15 +98,18 @@ LEFT: dict[str, list[Stroke]] = {
         Stroke((9, -100), (0.0, 4.0, 0.8), (16, 14)),
         Stroke((7, -74), (0.0, 2.6, 1.6), (13, 10)),
     ],
-    "mouthShrugUpper": [Stroke((7, -63), (0.0, 3.6, 0.7), (13, 9), 1), Stroke((7, -72), (0.0, 3.0, 0.7), (13, 9), -1)],
+    "mouthShrugUpper": [
+        Stroke((7, -63), (0.0, 3.6, 0.7), (13, 9), 1),
+        Stroke((7, -72), (0.0, 3.0, 0.7), (13, 9), -1),
+    ],
     "mouthRollLower": [
-        Stroke((7, -71), (0.0, 0.3, -6.2), (15, 4.5), -1),
+        Stroke((7, -71), (0.0, -0.5, -7.0), (15, 4.8), -1),
         Stroke((7, -77), (0.0, 4.6, -3.0), (16, 6), -1),
         Stroke((6, -92), (0.0, 2.2, 0.6), (16, 12)),
     ],
     "mouthRollUpper": [
-        Stroke((7, -65), (0.0, -0.5, -5.2), (15, 3.8), 1),
-        Stroke((7, -59), (0.0, -3.8, -2.4), (16, 5), 1),
+        Stroke((7, -65), (0.0, -0.5, -6.8), (15, 4.2), 1),
+        Stroke((7, -59), (0.0, -4.4, -3.4), (16, 5.5), 1),
         Stroke((6, -50), (0.0, -1.4, 0.2), (16, 8), 1),
     ],
     "mouthFunnel": [
@@ -118,12 +131,11 @@ BOTH_SIDES = {
 # Travel of the upper border down and of the lower border up, in shares of the eye's opening.
 LID_TRAVEL = {
     "eyeBlinkLeft": (0.90, 0.10),
-    "eyeLookDownLeft": (0.50, -0.10),
-    "eyeLookUpLeft": (-0.22, 0.06),
+    "eyeLookDownLeft": (0.66, -0.16),
+    "eyeLookUpLeft": (-0.36, 0.10),
     "eyeSquintLeft": (0.20, 0.28),
-    "eyeWideLeft": (-0.32, -0.05),
+    "eyeWideLeft": (-0.38, -0.05),
 }
-UPPER_LINE = -0.0686  # height of the closed mouth's slit beyond the corners
 
 
 class Canvas:
@@ -137,7 +149,9 @@ class Canvas:
         loop = self.mm[lips[0]]
         slit = np.interp(np.abs(x), loop[:11, 0], 0.5 * (loop[:11, 1] + loop[20:9:-1, 1]))
         corner_x = loop[10, 0]
-        width = np.where(np.abs(x) < corner_x, 1e-3, np.minimum(8.0, (np.abs(x) - corner_x) * 0.9 + 1e-3))
+        width = np.where(
+            np.abs(x) < corner_x, 1e-3, np.minimum(8.0, (np.abs(x) - corner_x) * 0.9 + 1e-3)
+        )
         self.above = smoothstep((y - slit) / width, -1.0, 1.0)
         half = np.linspace(0.0, 1.0, 21)
         side = np.where(half < 0.5, 1.0, np.where(half > 0.5, 0.0, 0.5))
@@ -202,10 +216,8 @@ def closing_of_open_jaw(head: Head, canvas: Canvas, weights: Points) -> Points:
     gap -= np.stack([np.interp(x, vertices[upper, 0], rest_gap[:, k]) for k in range(3)], axis=1)
     inside = 1.0 - smoothstep(x, vertices[slit[10], 0] * 0.98, vertices[slit[10], 0] + 0.012)
     height = np.abs(canvas.mm[:, 1] - canvas.mm[slit[0], 1])
-    lips = 0.5 * (head.half_rows["lips"][0][:1])
-    del lips
-    fade_up = np.exp(-np.maximum(0.0, height / 13.0) ** 2)
-    fade_down = np.exp(-np.maximum(0.0, height / 26.0) ** 2)
+    fade_up = np.exp(-(np.maximum(0.0, height / 13.0) ** 2))
+    fade_down = np.exp(-(np.maximum(0.0, height / 26.0) ** 2))
     upper_share = 0.30
     # The border itself must meet exactly; beyond it the move fades.
     border = np.concatenate([slit, head.mesh.mirror[slit]])
@@ -238,9 +250,9 @@ def jaw_forward(head: Head, weights: Points) -> Points:
 def sideways(canvas: Canvas) -> Points:
     """mouthLeft: the mouth shifts to the subject's left, the corner ahead lifts a little."""
     strokes = [
-        Stroke((0, -69), (9.0, 0.0, 0.0), (24, 17)),
-        Stroke(CORNER, (3.5, 1.0, -3.5), (13, 14)),
-        Stroke((-24.0, -68.5), (2.5, 0.0, 4.0), (13, 14)),
+        Stroke((0, -69), (11.5, 0.0, 0.0), (25, 18)),
+        Stroke(CORNER, (4.0, 1.2, -5.0), (14, 15)),
+        Stroke((-24.0, -68.5), (6.0, 0.0, 6.5), (14, 15)),
     ]
     return canvas.painted(strokes)
 
@@ -250,7 +262,7 @@ def gaze_drags_lids(lids: Lids) -> Points:
     p = lids.points
     x, y = (p[:, 0] - body.EYE_CENTRE_MEASURED[0]) * 1e3, p[:, 1] * 1e3
     amount = np.exp(-((x / 9.0) ** 2) - (y / 8.0) ** 2) * lids.region
-    return amount[:, None] * np.array([0.0011, 0.0, 0.0])
+    return amount[:, None] * np.array([0.0020, 0.0, 0.0])
 
 
 def expression_basis(head: Head, weights: Points) -> Points:

@@ -21,15 +21,17 @@ def add_eyeball(mesh: HalfMesh) -> None:
     front = LEFT_EYE + (0.0, 0.0, body.EYEBALL_RADIUS)
     tip = mesh.add("eyeball", front[None])[0]
     s, c = np.sin(RING_ANGLES)[:, None], np.cos(RING_ANGLES)[:, None]
-    unit = np.stack([s * np.cos(turn), s * np.sin(turn), np.broadcast_to(c, (len(s), len(turn)))], -1)
+    unit = np.stack(
+        [s * np.cos(turn), s * np.sin(turn), np.broadcast_to(c, (len(s), len(turn)))], -1
+    )
     rings = mesh.add("eyeball", LEFT_EYE + body.EYEBALL_RADIUS * unit)
     back = mesh.add("eyeball", (LEFT_EYE - (0.0, 0.0, body.EYEBALL_RADIUS))[None])[0]
-    mesh.fan(rings[0], tip, "left_eyeball", closed=True)
+    mesh.fan(rings[0][::-1], tip, "left_eyeball", closed=True)
     mesh.connect_grid(rings, "left_eyeball", closed=True)
     mesh.fan(rings[-1], back, "left_eyeball", closed=True)
 
 
-def outside_eyeball(points: Points, radius: float) -> Points:
+def outside_eyeball(points: Points, radius: float | Points) -> Points:
     """The points [..., 3], those nearer than `radius` to the left eye's centre pushed out to it."""
     offset = points - LEFT_EYE
     distance = np.linalg.norm(offset, axis=-1, keepdims=True)
@@ -44,7 +46,7 @@ def add_lid_lining(mesh: HalfMesh, skin: Skin) -> None:
     outward = points - points.mean(0)
     outward[:, 2] = 0.0
     outward = normalised(outward)
-    lining_radius = body.EYEBALL_RADIUS + 0.00025
+    lining_radius = body.EYEBALL_RADIUS + 0.00040
     # At the corners the lids leave the ball; there the lining dives in front of it (caruncle).
     lateral = np.abs(points[:, :1] - LEFT_EYE[0])
     corner = np.clip((lateral - 0.0098) / 0.0030, 0.0, 1.0)

@@ -70,7 +70,7 @@ class HalfMesh:
         )
         self.connect(triangles[distinct], part)
 
-    def fan(self, ring: Indices, tip: int, part: str, closed: bool = False) -> None:
+    def fan(self, ring: Indices, tip: int | np.integer, part: str, closed: bool = False) -> None:
         nxt = np.roll(ring, -1) if closed else ring[1:]
         here = ring if closed else ring[:-1]
         self.connect(np.stack([here, nxt, np.full(len(here), tip)], axis=1), part)

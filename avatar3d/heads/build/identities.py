@@ -7,13 +7,11 @@ import numpy as np
 from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build import landmarks as lm
 from avatar3d.heads.build.assemble import Head
-from avatar3d.heads.build.eyes import LEFT_EYE
 from avatar3d.heads.build.halfmesh import Points
 from avatar3d.heads.build.rig import smoothstep
 from avatar3d.heads.build.surface import Spline
 
 MEASURED_MODES = 24
-NECK_RANGE = (-0.17, -0.09)
 
 
 class Carrier:
@@ -69,7 +67,7 @@ class Carrier:
             lips = field[border]
             deep = field[side[rows["lips"][2]]].mean(0)
             for depth, ring in enumerate(rows["cavity"]):
-                t = smoothstep(np.array(depth / 3.0))
+                t = smoothstep(np.array([depth / 3.0]))
                 field[side[ring]] = (1 - t) * lips + t * deep
             eye = side[rows["eye"][0]]
             shift = field[eye].mean(0)
@@ -131,8 +129,16 @@ def authored_modes(head: Head) -> list[Points]:
     # The ear with the skin it grows on, fading over the side of the head.
     grown = np.maximum(ear, skull * (1.0 - smoothstep(away, 0.030, 0.055)) * (np.abs(x) > 0.03))
     sign = np.sign(x)
+    forehead = skull * smoothstep(y, 0.045, 0.085) * smoothstep(z, -0.07, 0.0)
+    crown = np.clip((y - 0.03) / 0.08, 0, 1)
     hinge = np.clip((body.EAR_CENTRE[2] + 0.012 - z) / 0.030, 0.0, 1.3)
-    neck = skull * smoothstep(-y, 0.085, 0.115) * (1 - smoothstep(-y, 0.150, 0.190)) * smoothstep(-z, 0.0, 0.03)
+    neck = (
+        skull
+        * smoothstep(-y, 0.085, 0.115)
+        * (1 - smoothstep(-y, 0.150, 0.190))
+        * smoothstep(-z, 0.0, 0.03)
+    )
+    across, through = np.clip(x / 0.055, -1, 1), np.clip((z + 0.088) / 0.055, -1, 1)
     drop = smoothstep(-y, 0.100, 0.170) * (1.0 - (head_weight_of_chin(p)))
     below = skull * drop
     shoulder = skull * smoothstep(np.abs(x), 0.055, 0.150) * smoothstep(-y, 0.120, 0.165)
@@ -147,8 +153,8 @@ def authored_modes(head: Head) -> list[Points]:
         along(cranium * x / 0.0765 * 0.0028, right),  # breadth
         along(cranium * np.clip((-0.06 - z) / 0.10, 0, 1.2) * -0.0065, out),  # length behind
         along(skull * np.clip((y - 0.045) / 0.067, 0, 1.1) ** 1.3 * 0.0050, up),  # height
-        along(skull * smoothstep(y, 0.045, 0.085) * smoothstep(z, -0.07, 0.0) * 0.0040, out),  # forehead
-        along(cranium * np.clip((y - 0.03) / 0.08, 0, 1) * np.clip((-0.07 - z) / 0.09, -1, 1) * 0.004, up),
+        along(forehead * 0.0040, out),
+        along(cranium * crown * np.clip((-0.07 - z) / 0.09, -1, 1) * 0.004, up),
         along(cranium * smoothstep(-z, 0.09, 0.15) * np.clip((0.05 - y) / 0.1, 0, 1) * -0.004, out),
         np.stack([0 * x, grown * ear_v * 0.055, grown * ear_w * 0.055], 1),  # ear size
         along(ear * hinge * sign * 0.0030, right),  # ear protrusion
@@ -156,7 +162,7 @@ def authored_modes(head: Head) -> list[Points]:
         along(grown * 0.0030, out),  # ear to the front
         np.stack([0 * x, grown * ear_w * 0.10, -grown * ear_v * 0.10], 1),  # ear tilt
         along(ear * np.clip(-(ear_v + 0.012) / 0.02, 0, 1) * -0.0022, up),  # lobe
-        along(neck * np.clip(x / 0.055, -1, 1) * 0.0030, right) + along(neck * np.clip((z + 0.088) / 0.055, -1, 1) * 0.0030, out),
+        np.stack([neck * across * 0.0030, 0 * x, neck * through * 0.0030], 1),  # neck thickness
         along(below * -0.0085, up),  # neck length
         along(below * -0.0090, out),  # head carried forward
         along(shoulder * sign * np.clip(np.abs(x) / 0.2, 0, 1) * 0.0130, right),  # shoulder breadth
@@ -166,7 +172,9 @@ def authored_modes(head: Head) -> list[Points]:
     ]  # fmt: skip
     # Asymmetric: cranium to one side, one ear higher or further out, one shoulder lower.
     fields += [
-        along(cranium * np.clip((-0.06 - z) / 0.10, 0, 1.2) * np.clip(x / 0.07, -1, 1) * -0.0022, out),
+        along(
+            cranium * np.clip((-0.06 - z) / 0.10, 0, 1.2) * np.clip(x / 0.07, -1, 1) * -0.0022, out
+        ),
         along(grown * sign * 0.0012, up),
         along(ear * hinge * 0.0013, right),
         along(shoulder * sign * -0.0050, up),
@@ -179,7 +187,7 @@ def head_weight_of_chin(points: Points) -> Points:
     return smoothstep(points[:, 2], -0.030, 0.004) * smoothstep(points[:, 1], -0.150, -0.128)
 
 
-def jaw_modes(face: Points, mirror: np.ndarray) -> list[Points]:
+def jaw_modes(face: Points) -> list[Points]:
     """Landmark displacements [468, 3]: jaw breadth, chin length, nose bent, jaw to one side."""
     x, y, _ = face.T
     jaw = smoothstep(-y, 0.045, 0.085)
@@ -187,7 +195,6 @@ def jaw_modes(face: Points, mirror: np.ndarray) -> list[Points]:
     chin = smoothstep(-y, 0.082, 0.112)[:, None] * np.array([0.0, -0.0028, 0.0008])
     nose = np.exp(-(((y + 0.028) / 0.018) ** 2) - (x / 0.016) ** 2)[:, None] * [0.0012, 0.0, 0.0]
     lopsided = jaw[:, None] * np.array([0.0016, 0.0, 0.0])
-    del mirror
     return [width, chin, nose, lopsided]
 
 
@@ -196,13 +203,11 @@ def identity_modes(head: Head, statistics: lm.Statistics) -> tuple[Points, Point
     carrier = Carrier(head, statistics)
     fields, joint_fields = [], []
     measured = list(statistics.identity_modes[:MEASURED_MODES, :468])
-    for landmarks in measured + jaw_modes(head.skin.face, statistics.mirror):
+    for landmarks in measured + jaw_modes(head.skin.face):
         field, joints = carrier.carried(landmarks)
         fields.append(field)
         joint_fields.append(joints)
     for field in authored_modes(head):
         fields.append(field)
         joint_fields.append(carrier.joints_of(field))
-    assert len(fields) >= 50
-    assert np.allclose(head.mesh.vertices[head.mesh.pieces["eyeball"][0], 0] % 1, LEFT_EYE[0] % 1)
     return np.stack(fields), np.stack(joint_fields)

@@ -48,7 +48,7 @@ class Lids:
         self.clearance[skin] += body.LID_CLEARANCE
         own_lining = self.lining_rows[self.points[self.lining_rows, 0] > 0]
         self.region[own_lining] = True
-        self.clearance[own_lining] += 0.00025
+        self.clearance[own_lining] += 0.00040
         # A lining point moves with the border point of its column, less the deeper it lies.
         columns = len(loop)
         self.column = np.full(len(self.points), -1)

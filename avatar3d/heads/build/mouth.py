@@ -46,7 +46,9 @@ def add_cavity(mesh: HalfMesh, skin: Skin, mouth: MouthFrame) -> np.ndarray:
         x = half_width * side**0.8
         # The lips curve back to the corners; further inside the rings straighten.
         curve = (points[:, 2] - z0) * np.clip(1.0 - depth / 0.05, 0.0, 1.0)
-        rings.append(np.stack([x, y0 + height * np.sign(up) * np.abs(up) ** 0.8, z0 - depth + curve], 1))
+        rings.append(
+            np.stack([x, y0 + height * np.sign(up) * np.abs(up) ** 0.8, z0 - depth + curve], 1)
+        )
     ring_points = np.array(rings)
     ring_points[:, [0, -1], 0] = 0.0
     shrink = np.linspace(0.88, 0.25, len(rings))[:, None, None]
@@ -104,7 +106,7 @@ def add_teeth(mesh: HalfMesh, mouth: MouthFrame, upper: bool) -> None:
         (1.00, -root * 0.95, 0.0003),
     )
 
-    def strip(share: Points, out: Points, relief: Points) -> Points:
+    def strip(share: Points, out: Points, relief: float) -> Points:
         offset = out + relief * (crown - 1.0) * np.sign(out)
         plane = xz + normal * offset[:, None]
         notch = 0.0008 * (1.0 - crown) * (share < 0.3)
@@ -120,10 +122,19 @@ def add_teeth(mesh: HalfMesh, mouth: MouthFrame, upper: bool) -> None:
     mesh.connect(np.array([[crowns[0, -1], crowns[k, -1], crowns[k + 1, -1]] for k in range(1, 6)])
                  [:, :: 1 if upper else -1], name)  # fmt: skip
     gum_rows = []
-    for share, out, arc in ((0.92, 1.05, 1.0), (1.0, 1.22, 0.8), (1.55, 1.35, 0.0), (1.9, 0.9, 0.0),
-                            (1.9, -0.9, 0.0), (1.55, -1.35, 0.0), (1.0, -1.2, 0.8), (0.92, -1.0, 1.0)):  # fmt: skip
+    section = (  # (height share, out of the arch's middle line, scalloped)
+        (0.92, 1.05, 1.0),
+        (1.0, 1.22, 0.8),
+        (1.55, 1.35, 0.0),
+        (1.9, 0.9, 0.0),
+        (1.9, -0.9, 0.0),
+        (1.55, -1.35, 0.0),
+        (1.0, -1.2, 0.8),
+        (0.92, -1.0, 1.0),
+    )
+    for share, out, arc in section:
         scallop = share - 0.10 * arc * (1.0 - crown)
-        gum_rows.append(strip(scallop, root * out, np.full_like(root, 0.0004)))
+        gum_rows.append(strip(scallop, root * out, 0.0004))
     gums = mesh.add("upper_gum" if upper else "lower_gum", np.array(gum_rows)[:, ::2])
     mesh.connect_grid(gums[::-1] if upper else gums, "gums")
 
@@ -146,5 +157,5 @@ def add_tongue(mesh: HalfMesh, mouth: MouthFrame) -> None:
     apex = mesh.add("tongue", tip[None])[0]
     root = mesh.add("tongue", points[-1].mean(0, keepdims=True) * (0.0, 1.0, 1.0))[0]
     mesh.connect_grid(grid, "tongue")
-    mesh.fan(grid[0], apex, "tongue")
-    mesh.fan(grid[-1][::-1], root, "tongue")
+    mesh.fan(grid[0][::-1], apex, "tongue")
+    mesh.fan(grid[-1], root, "tongue")

@@ -13,18 +13,22 @@ from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build import landmarks as lm
 from avatar3d.heads.build.assemble import Head
 from avatar3d.heads.build.eyes import LEFT_EYE
-from avatar3d.heads.build.halfmesh import PARTS, Points
+from avatar3d.heads.build.halfmesh import PARTS, Indices, Points
 from avatar3d.heads.build.rig import JOINT_NAMES, JOINT_PARENTS
 
 
-def landmark_points(head: Head, statistics: lm.Statistics) -> tuple[Points, Points]:
+def landmark_points(head: Head, statistics: lm.Statistics) -> tuple[Indices, Points]:
     """Triangles [478] and barycentrics [478, 3]: skin landmarks by their names, irises on the
     eyeballs."""
     mesh = head.mesh
     named = np.flatnonzero(~np.isnan(mesh.names[mesh.triangles]).any((1, 2)))
     is_skin = np.isin(mesh.triangles[named], mesh.pieces["skin"]).all(1)
-    triangles, weights = located(mesh.names, mesh.triangles, named[is_skin], head.skin.landmark_names)
-    ball = np.flatnonzero(np.isin(mesh.parts, (PARTS.index("left_eyeball"), PARTS.index("right_eyeball"))))
+    triangles, weights = located(
+        mesh.names, mesh.triangles, named[is_skin], head.skin.landmark_names
+    )
+    ball = np.flatnonzero(
+        np.isin(mesh.parts, (PARTS.index("left_eyeball"), PARTS.index("right_eyeball")))
+    )
     iris = iris_points(statistics)
     from_eye = iris - LEFT_EYE * np.where(iris[:, :1] > 0, 1, (-1, 1, 1))
     centred = mesh.vertices - LEFT_EYE * np.where(mesh.vertices[:, :1] > 0, 1, (-1, 1, 1))
@@ -51,7 +55,9 @@ def iris_points(statistics: lm.Statistics) -> Points:
     return np.array(points)
 
 
-def located(space: Points, triangles: np.ndarray, among: np.ndarray, rays: Points) -> tuple[Points, Points]:
+def located(
+    space: Points, triangles: np.ndarray, among: np.ndarray, rays: Points
+) -> tuple[Indices, Points]:
     """The triangle that each ray from the origin of `space` crosses, and where in it."""
     corners = space[triangles[among]]
     inverse = np.linalg.inv(np.swapaxes(corners, 1, 2))  # columns are corners
@@ -59,7 +65,9 @@ def located(space: Points, triangles: np.ndarray, among: np.ndarray, rays: Point
     for ray in rays:
         w = inverse @ ray
         w = w / np.where(np.abs(w.sum(1, keepdims=True)) < 1e-12, 1e-12, w.sum(1, keepdims=True))
-        facing = corners.mean(1) @ ray > 0.5 * np.linalg.norm(ray) * np.linalg.norm(corners.mean(1), axis=1)
+        facing = corners.mean(1) @ ray > 0.5 * np.linalg.norm(ray) * np.linalg.norm(
+            corners.mean(1), axis=1
+        )
         worst = np.where(facing, w.min(1), -np.inf)
         best = int(worst.argmax())
         clipped = np.clip(w[best], 0.0, None)
@@ -140,5 +148,3 @@ def save_head(
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, str(temporary),
               metadata={"head": json.dumps(metadata)})  # fmt: skip
     temporary.replace(path)
-
-

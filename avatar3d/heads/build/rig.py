@@ -104,11 +104,15 @@ def skin_weights(head: Head) -> Points:
         share = (1 - t) * lip_share + t * straight
         both = np.concatenate([ring, mesh.mirror[ring]])
         weights[both, JAW] = np.concatenate([share, share])
-    end = np.setdiff1d(mesh.pieces["cavity"], np.concatenate([rings.ravel(), mesh.mirror[rings.ravel()]]))
+    end = np.setdiff1d(
+        mesh.pieces["cavity"], np.concatenate([rings.ravel(), mesh.mirror[rings.ravel()]])
+    )
     weights[end, JAW] = 0.5
     for piece in ("lower_teeth", "lower_gum", "tongue"):
         weights[mesh.pieces[piece], JAW] = 1.0
-    inner = np.concatenate([mesh.pieces[p] for p in ("cavity", "lower_teeth", "lower_gum", "tongue")])
+    inner = np.concatenate(
+        [mesh.pieces[p] for p in ("cavity", "lower_teeth", "lower_gum", "tongue")]
+    )
     weights[inner, HEAD] = 1.0 - weights[inner, JAW]
     ball = mesh.pieces["eyeball"]
     weights[ball] = 0.0

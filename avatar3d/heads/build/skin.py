@@ -7,6 +7,8 @@ on the sphere (= their convex hull), which joins all of it without gaps.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
@@ -130,12 +132,14 @@ def midline_names(skin: Skin) -> Points:
     face = [names[lm.MIDLINE[: lm.MIDLINE.index(164) + 1]], names[lm.MIDLINE_LOWER[4:]]]
     pieces = []
     for knots in face:
-        for a, b in zip(knots[:-1], knots[1:], strict=True):
+        for a, b in itertools.pairwise(knots):
             ends = skin.at(np.stack([a, b]))
             parts = max(1, round(np.linalg.norm(ends[1] - ends[0]) / (0.85 * spacing(ends).min())))
             t = np.arange(parts)[:, None] / parts
             pieces.append(normalised(a * (1 - t) + b * t))
     pieces.append(names[[152]])
+    starts_at_loop = lm.MIDLINE.index(164)  # the lower run starts at 18, a point of the lips' loop
+    pieces[starts_at_loop] = pieces[starts_at_loop][1:]
     ring = directions(neck_ring(np.array([0.0, np.pi])))
     for start, end, over_top in ((names[10], ring[1], True), (names[152], ring[0], False)):
         a, b = np.arctan2(start[1], start[2]), np.arctan2(end[1], end[2])
@@ -160,8 +164,8 @@ def above_neck(names: Points, ring: Points) -> NDArray[np.bool_]:
     return names[:, 1] > np.interp(turn, ring_turn, ring[:, 1])
 
 
-def filling(skin: Skin, fixed: Points, holes: list[Points], ring: Points) -> Points:
-    """Names that cover the rest of the half evenly: the face's landmarks first, then dart throwing."""
+def filling(skin: Skin, fixed: Points, holes: list[Points], ring: Points) -> tuple[Points, int]:
+    """Names that cover the rest of the half evenly: the face's landmarks, how many, then darts."""
     darts = fibonacci_sphere(90_000)
     darts = darts[darts[:, 0] > 1e-3]
     order = np.random.default_rng(4).permutation(len(darts))
@@ -175,16 +179,20 @@ def filling(skin: Skin, fixed: Points, holes: list[Points], ring: Points) -> Poi
     points, obstacles = skin.at(candidates), skin.at(fixed)
     radius = spacing(points)
     near_fixed, _ = cKDTree(obstacles).query(points)
-    share = np.where(np.arange(len(points)) < landmark_count, 0.5, 0.8)
-    alive = (near_fixed > share * radius) & (points[:, 0] > 0.6 * radius)
+    is_landmark = np.arange(len(points)) < landmark_count
+    share = np.where(is_landmark, 0.3, 0.8)
+    alive = (near_fixed > share * radius) & (
+        points[:, 0] > np.where(is_landmark, 0.4, 0.6) * radius
+    )
     tree = cKDTree(points)
     chosen = []
     for index in range(len(points)):
         if alive[index]:
             chosen.append(index)
-            reach = radius[index] * (0.62 if index < landmark_count else 0.86)
-            alive[tree.query_ball_point(points[index], reach)] = False
-    return candidates[chosen]
+            reach = radius[index] * 0.86
+            near = np.array(tree.query_ball_point(points[index], reach))
+            alive[near[near >= landmark_count]] = False
+    return candidates[chosen], int(np.sum(np.array(chosen) < landmark_count))
 
 
 def triangulated(half: Points, hole_border: Indices) -> Indices:
@@ -194,13 +202,15 @@ def triangulated(half: Points, hole_border: Indices) -> Indices:
     """
     off = np.flatnonzero(half[:, 0] > 1e-12)
     names = np.concatenate([half, half[off] * (-1.0, 1.0, 1.0)])
-    triangles = ConvexHull(names).simplices
+    triangles = ConvexHull(names).simplices.astype(np.int64)
     is_border = np.zeros(len(half), bool)
     is_border[hole_border] = True
     both = np.concatenate([is_border, is_border[off]])
     triangles = triangles[~both[triangles].all(1) | (triangles < len(half)).all(1)]
     own = triangles[(triangles < len(half)).all(1) & (names[triangles].mean(1)[:, 0] > 0.0)]
-    across = (names[triangles][:, :, 0] > 1e-12).any(1) & (names[triangles][:, :, 0] < -1e-12).any(1)
+    across = (names[triangles][:, :, 0] > 1e-12).any(1) & (names[triangles][:, :, 0] < -1e-12).any(
+        1
+    )
     across &= ~both[triangles].all(1)
     if across.any():
         where = names[triangles[across]].mean(1)
@@ -211,7 +221,9 @@ def triangulated(half: Points, hole_border: Indices) -> Indices:
     return own
 
 
-def relaxed(names: Points, fixed_count: int, hole_border: Indices, skin: Skin, rounds: int = 12) -> Points:
+def relaxed(
+    names: Points, fixed_count: int, hole_border: Indices, skin: Skin, rounds: int = 12
+) -> Points:
     """Moves the free names (after the fixed ones) towards the middle of their neighbours."""
     for _ in range(rounds):
         triangles = triangulated(names, hole_border)
@@ -243,11 +255,12 @@ def add_skin(mesh: HalfMesh, face: Points) -> Skin:
     blocks = [loops["eye"][-1], loops["lips"][-1], ear, ring, midline]
     fixed = np.concatenate(blocks)
     holes = [loops["eye"][-1], whole_loop(loops["lips"][-1]), ear]
-    free = filling(skin, fixed, holes, ring)
+    free, landmark_count = filling(skin, fixed, holes, ring)
     starts = np.cumsum([0] + [len(b) for b in blocks])
-    groups = [np.arange(a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    groups = [np.arange(a, b) for a, b in itertools.pairwise(starts)]
     hole_border = np.concatenate([groups[1], groups[3]])
-    names = relaxed(np.concatenate([fixed, free]), len(fixed), hole_border, skin)
+    still = len(fixed) + landmark_count
+    names = relaxed(np.concatenate([fixed, free]), still, hole_border, skin)
     triangles = triangulated(names, hole_border)
     centroids = normalised(names[triangles].mean(1))
     filled = np.zeros(len(triangles), bool)

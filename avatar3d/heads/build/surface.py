@@ -96,7 +96,9 @@ def authored_points() -> Points:
     midline = superellipsoid(
         np.stack([0 * midline_angle, np.sin(midline_angle), np.cos(midline_angle)], axis=1)
     )
-    mastoid = np.array([[0.0685, -0.040, -0.098], [0.0655, -0.062, -0.094], [0.0715, -0.020, -0.086]])
+    mastoid = np.array(
+        [[0.0685, -0.040, -0.098], [0.0655, -0.062, -0.094], [0.0715, -0.020, -0.086]]
+    )
     mastoid = np.concatenate([mastoid, [[0.0725, 0.000, -0.086], [0.070, -0.022, -0.068]]])
     jaw = np.array([[0.0655, -0.066, -0.066], [0.030, -0.1135, -0.018]])
     chin = np.array([[0.0, -0.1235, 0.006], [0.0, -0.1265, -0.012]])
