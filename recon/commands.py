@@ -120,12 +120,11 @@ def track(
     """
     from avatar3d.heads import load_head
     from recon.clip_motion import track_clip
-    from render.commands import check_output
+    from render.commands import check_output, check_rate
 
     started = time.perf_counter()
     check_output(output, (".npz", ".csv"))
-    if fps is not None and not 1 <= fps <= 1000:
-        raise UserError(f"--fps must be 1 to 1000 frames a second, got {fps}")
+    check_rate(fps)
     model = load_head(head)
     with stage_bars() as watch, warnings_said():
         tracked = track_clip(

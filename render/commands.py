@@ -56,6 +56,7 @@ def render(
     picture = output.suffix.lower() in PICTURE_SUFFIXES
     check_output(output, (".mp4", *PICTURE_SUFFIXES))
     check_size(size)
+    check_rate(fps)
     if picture and motion is not None:
         raise UserError("a motion makes a video: name the output *.mp4, or leave --motion out")
     moves = None if motion is None else Motion.load(motion)
@@ -135,6 +136,11 @@ def sound_of(motion: Motion):
 def check_size(size_px: int) -> None:
     if not 16 <= size_px <= MAX_SIZE_PX:
         raise UserError(f"--size must be 16 to {MAX_SIZE_PX} pixels, got {size_px}")
+
+
+def check_rate(fps: float | None) -> None:
+    if fps is not None and not 1 <= fps <= 1000:
+        raise UserError(f"--fps must be 1 to 1000 frames a second, got {fps}")
 
 
 def check_output(output: Path, suffixes: tuple[str, ...]) -> None:

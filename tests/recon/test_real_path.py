@@ -1,0 +1,80 @@
+"""The whole path on real people at the draft preset; bounds that a regression would break."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avatar3d.config import load_preset
+from recon import CreateConfig, CreateResult, create
+from recon.capture import detect
+from recon.clip_motion import track_clip
+from render.frames import frames
+from render.metrics.akd import akd
+from render.metrics.psnr import psnr
+from tests.support.data import data_file
+
+SIZE_PX = 256
+# file, least face PSNR in dB, greatest lip distance in px at 256; beside them what was measured.
+CASES = [
+    ("clips/styletalk_obama2.mp4", 25.3, 1.2),  # 26.8, 0.65
+    ("clips/lp_d10.mp4", 26.2, 1.2),  # 27.7, 0.70
+    ("photos/celeba_000050.jpg", 20.4, 0.9),  # 21.9, 0.35
+    ("photos/set_B_13.jpg", 25.1, 0.9),  # 26.6, 0.34
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "least_db", "most_px"), CASES)
+def test_a_real_person(file: str, least_db: float, most_px: float, tmp_path: Path):
+    made = create(data_file(file), load_preset(CreateConfig, "create", "draft"))
+    face_db, lips_px = judge(made)
+    print(f"{file}: face {face_db:.2f} dB, lips {lips_px:.2f} px, {made.seconds}")
+    assert face_db > least_db
+    assert lips_px < most_px
+    made.avatar.save(tmp_path / "me.avatar")
+    assert (tmp_path / "me.avatar").stat().st_size < 2e6
+
+
+def judge(made: CreateResult) -> tuple[float, float]:
+    """Face PSNR and lip distance against the support frames, on average."""
+    import cv2
+
+    camera = made.tracking.camera.resized(SIZE_PX, SIZE_PX)
+    likeness, distances = [], []
+    for index, frame in enumerate(made.frames):
+        render = next(frames(made.avatar, [made.fit.codes.at(index)], camera))
+        truth = cv2.resize(frame.over(), (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+        landmarks = frame.landmarks[:, :2] * SIZE_PX / len(frame.image)
+        hull = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
+        cv2.fillConvexPoly(hull, cv2.convexHull(landmarks[:468].astype(np.int32)), 1)
+        likeness.append(
+            psnr(
+                torch.from_numpy(render / 255.0).float(),
+                torch.from_numpy(truth),
+                torch.from_numpy(hull),
+            )
+        )
+        on_truth = detect(np.rint(truth * 255).astype(np.uint8))
+        on_render = detect(render)
+        assert on_render, "no face is found on the render"
+        if on_truth:
+            distances.append(akd(on_render[0].landmarks, on_truth[0].landmarks, "lips"))
+    return float(np.mean(likeness)), float(np.mean(distances))
+
+
+@pytest.mark.slow
+def test_the_motion_of_a_real_clip_is_semantic():
+    """Codes stay in 0..1, few are active, and the face is followed through the clip."""
+    from avatar3d.heads import load_head
+
+    clip = track_clip(data_file("clips/lp_d10.mp4"), load_head("default"))
+    coefficients = clip.motion.codes.coefficients
+    assert clip.found.mean() > 0.98
+    assert coefficients.min() >= 0
+    assert coefficients.max() <= 1
+    assert (coefficients > 0.1).float().sum(-1).mean() < 22
+    assert clip.tracking.residual_px.mean() < 6  # of a crop of 512
