@@ -25,21 +25,21 @@ SHEET_PART = len(PARTS)  # the sheet belongs to the template, no head file has i
 
 # How the anchors are shared out: layer, parts, share of the whole.
 _SHARES: tuple[tuple[int, tuple[str, ...], float], ...] = (
-    (SKIN, ("face", "eyelids"), 0.370),
-    (SKIN, ("scalp",), 0.025),
-    (SKIN, ("ears",), 0.030),
-    (SKIN, ("neck",), 0.035),
-    (SKIN, ("bust",), 0.040),
-    (SKIN, ("left_eyeball", "right_eyeball"), 0.050),
-    (SKIN, ("upper_teeth", "lower_teeth"), 0.035),
-    (SKIN, ("gums", "tongue", "mouth"), 0.035),
-    (HAIR_INNER, ("hair",), 0.135),
-    (HAIR_OUTER, ("hair",), 0.065),
-    (SHEET, ("sheet",), 0.180),
+    (SKIN, ("face", "eyelids"), 0.340),
+    (SKIN, ("scalp",), 0.020),
+    (SKIN, ("ears",), 0.025),
+    (SKIN, ("neck",), 0.030),
+    (SKIN, ("bust",), 0.050),
+    (SKIN, ("left_eyeball", "right_eyeball"), 0.045),
+    (SKIN, ("upper_teeth", "lower_teeth"), 0.030),
+    (SKIN, ("gums", "tongue", "mouth"), 0.030),
+    (HAIR_INNER, ("hair",), 0.120),
+    (HAIR_OUTER, ("hair",), 0.060),
+    (SHEET, ("sheet",), 0.250),  # most of it stays empty: nobody has hair everywhere
 )
 # The sheet stands in the plane of the ears, behind the eyes, in the head frame (metres).
 _SHEET_Z = -0.092
-_SHEET_X, _SHEET_BOTTOM, _SHEET_TOP, _SHEET_STEP = 0.26, -0.36, 0.17, 0.02
+_SHEET_X, _SHEET_BOTTOM, _SHEET_TOP, _SHEET_STEP = 0.26, -0.32, 0.17, 0.02
 _GOLDEN = 0.6180339887498949  # the most evenly spread additive sequence in one dimension
 _PLASTIC = (0.7548776662466927, 0.5698402909980532)  # and in two (Roberts 2018, R2)
 

@@ -20,6 +20,7 @@ from recon.fit.observation import Sighting, in_picture, sample
 
 _STEP_M = 0.0025
 _MAX_M = 0.055
+_MIN_M = -0.02  # the tracked skull, which no landmark pins, may be larger than the person's
 _TYPICAL_M = 0.009  # where no silhouette speaks: short hair
 _SILHOUETTE_COSINE = 0.3
 _TRUST_TYPICAL = 0.003  # against 1 for an anchor at a silhouette
@@ -29,9 +30,13 @@ _LAYER_DEPTH = {HAIR_INNER: 0.80, HAIR_OUTER: 0.97}
 
 
 def hair_heights(template: Template, sightings: Sequence[Sighting]) -> np.ndarray:
-    """Offset along the normal of every anchor, [N] metres; 0 for those that are not hair."""
+    """Height of the hair's outside above every anchor, [N] metres; 0 for those not on the scalp.
+
+    Negative where the head's own scalp reaches out of the person's silhouette.
+    """
     layer = template.layer.numpy()
-    hair = np.where((layer == HAIR_INNER) | (layer == HAIR_OUTER))[0]
+    scalp = template.is_part("scalp").numpy()
+    hair = np.where((layer == HAIR_INNER) | (layer == HAIR_OUTER) | scalp)[0]
     allowed = np.full(len(hair), _MAX_M)
     trust = np.full(len(hair), _TRUST_TYPICAL)
     for sighting in sightings:
@@ -49,10 +54,10 @@ def hair_heights(template: Template, sightings: Sequence[Sighting]) -> np.ndarra
         np.where(trust > 0.5, np.minimum(allowed, 0.045), _TYPICAL_M),
         trust,
     )
-    heights = np.clip(np.minimum(heights, allowed), 0.0, _MAX_M)
+    heights = np.clip(np.minimum(heights, allowed), _MIN_M, _MAX_M)
     depth = np.array([_LAYER_DEPTH.get(number, 0.0) for number in range(int(layer.max()) + 1)])
     result = np.zeros(template.count, np.float32)
-    result[hair] = heights * depth[layer[hair]]
+    result[hair] = np.where(heights > 0, heights * depth[layer[hair]], heights)
     return result
 
 
@@ -60,8 +65,8 @@ def _reach(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:
     """The height up to which every point along the normal stays in this frame's matte, [M]."""
     matte = cv2.GaussianBlur(sighting.observation.matte, (0, 0), 1.0)
     positions, normals = sighting.positions[anchors], sighting.normals[anchors]
-    reached, alive = np.zeros(len(anchors)), np.ones(len(anchors), bool)
-    for height in np.arange(0.0, _MAX_M + 1e-6, _STEP_M):
+    reached, alive = np.full(len(anchors), _MIN_M), np.ones(len(anchors), bool)
+    for height in np.arange(_MIN_M, _MAX_M + 1e-6, _STEP_M):
         pixels, _ = sighting.project(positions + normals * height)
         outside = in_picture(sighting.observation, pixels) & (sample(matte, pixels) <= 0.5)
         alive &= ~outside

@@ -65,10 +65,12 @@ def start_attributes(
     opacity = np.full(template.count, 0.95, np.float32)
     for number, usual in _HAIR_OPACITY.items():
         inside = layer == number
-        opacity[inside] = usual * np.clip(heights[inside] / _BALD_M, 0.05, 1.0)
+        opacity[inside] = usual * np.clip(heights[inside] / _BALD_M, 0.3, 1.0)
     offsets = np.zeros((template.count, 3), np.float32)
     # The layers' Gaussians are thick: their outer side, not their middle, reaches the hull.
-    offsets[:, 2] = np.maximum(heights - _THICKNESS * along * (heights > 0), 0.0)
+    hair = (layer == HAIR_INNER) | (layer == HAIR_OUTER)
+    inward = np.minimum(heights, 0.0)
+    offsets[:, 2] = np.where(hair, np.maximum(heights - _THICKNESS * along, inward), inward)
 
     sheet = start_sheet(template, few, sightings[reference])
     _dress(template, colors, sighted, sheet)
