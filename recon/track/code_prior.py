@@ -25,10 +25,10 @@ from jaxtyping import Float
 # Price of a coefficient, 1 where not named. High: seen poorly in landmarks, or easily confused.
 PRICES: dict[str, float] = {
     "eyeBlink": 0.4, "eyeLook": 0.6, "eyeSquint": 1.5, "eyeWide": 1.0,
-    "jawOpen": 0.5, "jawForward": 3.0, "jawLeft": 2.0, "jawRight": 2.0,
+    "jawOpen": 0.5, "jawForward": 4.0, "jawLeft": 2.0, "jawRight": 2.0,
     "mouthClose": 2.0, "mouthSmile": 0.7, "mouthDimple": 1.7, "mouthStretch": 1.5,
     "mouthUpperUp": 0.7, "mouthLowerDown": 1.2, "mouthLeft": 1.7, "mouthRight": 1.7,
-    "mouthShrugLower": 1.7, "mouthShrugUpper": 4.0, "mouthPress": 2.0,
+    "mouthShrugLower": 1.7, "mouthShrugUpper": 4.0, "mouthPress": 3.0,
     "cheekPuff": 3.0, "cheekSquint": 2.0, "noseSneer": 1.7, "tongueOut": 10.0,
 }  # fmt: skip
 ANTAGONISTS: tuple[tuple[str, str], ...] = (
@@ -40,7 +40,9 @@ ANTAGONISTS: tuple[tuple[str, str], ...] = (
     ("mouthRollLower", "mouthLowerDown"), ("mouthRollUpper", "mouthUpperUp"),
     ("mouthRollLower", "mouthFunnel"), ("mouthRollUpper", "mouthFunnel"),
     ("mouthRollLower", "mouthShrugLower"), ("mouthRollUpper", "mouthShrugUpper"),
-    ("mouthPress", "mouthLowerDown"), ("mouthPress", "mouthUpperUp"), ("mouthClose", "mouthFunnel"),
+    ("mouthPress", "jawOpen"), ("cheekPuff", "jawOpen"), ("mouthShrugUpper", "jawOpen"),
+    ("mouthShrugLower", "jawOpen"), ("mouthPress", "mouthLowerDown"), ("mouthPress", "mouthUpperUp"),
+    ("mouthClose", "mouthFunnel"),
 )  # fmt: skip
 # Both eyes turn together: the pairs that are equal, left eye's first.
 GAZE: tuple[tuple[str, str], ...] = (

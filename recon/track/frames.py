@@ -15,6 +15,7 @@ from recon.track.solver import Anchor, FrameState, step
 from recon.track.tracking import Tracking, code_prior, observe
 
 BATCH = 32  # frames solved together: bounds the memory
+SETTLED = 0.01  # a step that changes no coefficient by more is the last
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def _one_after_the_other(
             px = observation.landmarks_px[index : index + 1]
             anchor = Anchor(state, settings.code, settings.rotation, stiffness)
             for _ in range(settings.next_steps):
-                state = step(shape, state, px, tracking.focal_px, prior, anchor)
+                before, state = state, step(shape, state, px, tracking.focal_px, prior, anchor)
+                if np.abs(state.codes - before.codes).max() < SETTLED:
+                    break
         states.append(state)
     return _joined(states)
 

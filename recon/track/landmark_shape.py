@@ -72,10 +72,10 @@ class LandmarkShape:
 
     def points(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F 478 3"]:
         """Positions in the head frame; an identity basis that is still there has weight 0."""
-        points = self.neutral + np.tensordot(codes, self.expression, axes=(1, 2))
+        points = self.neutral + _mixed(self.expression, codes)
         for joint in self.joints:
             turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
-            moment = joint.neutral + np.tensordot(codes, joint.expression, axes=(1, 2))
+            moment = joint.neutral + _mixed(joint.expression, codes)
             points[:, joint.landmarks] += moment @ turn.transpose(0, 2, 1)
         return points
 
@@ -85,7 +85,7 @@ class LandmarkShape:
         for joint in self.joints:
             vector = codes @ joint.drive.T  # [F, 3]
             rotation = rotation_matrix(vector)
-            moment = joint.neutral + np.tensordot(codes, joint.expression, axes=(1, 2))
+            moment = joint.neutral + _mixed(joint.expression, codes)
             turned = moment @ rotation.transpose(0, 2, 1)  # [F, M, 3]
             # d(R q) = (J dw) x R q + R dq, with J the left Jacobian of the exponential map.
             by_drive = -skew(turned) @ (left_jacobian(vector) @ joint.drive)[:, None]
@@ -101,6 +101,13 @@ class LandmarkShape:
             turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
             derivative[:, joint.landmarks] += turn[:, None] @ joint.identity
         return derivative
+
+
+def _mixed(
+    basis: Float[np.ndarray, "L 3 E"], codes: Float[np.ndarray, "F E"]
+) -> Float[np.ndarray, "F L 3"]:
+    """sum_e codes_e basis_e, without copying the basis."""
+    return (basis.reshape(-1, codes.shape[1]) @ codes.T).T.reshape(-1, *basis.shape[:2])
 
 
 @lru_cache(maxsize=4)
@@ -119,7 +126,9 @@ def build_landmark_shape(
     def mix(of_vertices: np.ndarray, shares: np.ndarray = barycentrics) -> np.ndarray:
         """[..., V, C] -> [L, C, ...]: landmarks of per-vertex values."""
         values = of_vertices[..., corners.numpy(), :].astype(np.float64)
-        return np.moveaxis((shares[..., None] * values).sum(-2), (-2, -1), (0, 1))
+        return np.ascontiguousarray(
+            np.moveaxis((shares[..., None] * values).sum(-2), (-2, -1), (0, 1))
+        )
 
     identity = head.identity_basis.numpy()
     expression = head.expression_basis.numpy()

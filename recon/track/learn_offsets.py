@@ -2,6 +2,8 @@
 
     python -m recon.track.learn_offsets --head default CLIP...
 
+Run it again when a head's landmarks have moved.
+
 Alternates between tracking every clip and one ridge regression: at its final pose each frame says
 in which direction of the picture every landmark is off; over poses that determines three
 dimensions. The offsets are symmetric, and hold no rigid motion, which belongs to the poses.
@@ -12,7 +14,8 @@ that differs from the detector's: its usual value goes into the offsets too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import argparse
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +23,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from safetensors.numpy import save_file
 
-from avatar3d.heads import HeadModel
+from avatar3d.heads import HeadModel, load_head
+from recon.capture import read_video, stable_head_crop, track_faces
 from recon.track.landmark_shape import (
+    LANDMARK_OFFSETS,
     LandmarkShape,
     build_landmark_shape,
     learned_offsets,
@@ -111,3 +116,32 @@ def save_offsets(head_name: str, offsets: Float[np.ndarray, "478 3"], path: Path
     tensors[head_name] = offsets.astype(np.float32)
     save_file(tensors, str(path))
     learned_offsets.cache_clear()
+
+
+def clip_landmarks(
+    path: Path, frames: int = 8, max_frames: int = 240
+) -> Float[np.ndarray, "F 478 2"]:
+    """Landmarks of evenly spaced frames of a clip, px about the centre of its 512 px crop."""
+    track = track_faces(read_video(path, max_frames=max_frames))
+    found = np.where(track.found)[0]
+    chosen = found[np.linspace(0, len(found) - 1, frames).round().astype(int)]
+    crop = stable_head_crop(track.landmarks, 512)
+    return crop.to_crop(track.landmarks[chosen, :, :2].reshape(-1, 2)).reshape(-1, 478, 2) - 256.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Learn a head's landmark offsets over clips.")
+    parser.add_argument("--head", default="default", help="name or file of a head model")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("clips", nargs="+", type=Path, help="videos, one person each")
+    given = parser.parse_args(arguments)
+    head = load_head(given.head)
+    learned = learn_offsets(head, [clip_landmarks(clip) for clip in given.clips], given.rounds)
+    save_offsets(head.name, learned.offsets, LANDMARK_OFFSETS)
+    rounds = " ".join(f"{value:.2f}" for value in learned.residual_px)
+    length_mm = 1e3 * np.sqrt((learned.offsets**2).sum(1).mean())
+    print(f"{head.name}: residual px {rounds}; offsets {length_mm:.1f} mm rms")
+
+
+if __name__ == "__main__":
+    main()

@@ -43,6 +43,10 @@ NOISE_M = 0.8e-3  # detector and model error a point, at the head
 # 478 points are one network's output and err together: they count as this many independent ones.
 INDEPENDENT_POINTS = 60.0
 GAP_NOISE_M, INDEPENDENT_GAPS = 0.6e-3, 20.0  # the same for the distances of GAPS
+GAP_NOISE_SHARE = 0.1  # of the distance: closed or open counts more than how far
+# The detector bends a turned face towards what it knows from the front; noise grows by this much
+# times 1 - cos of the angle between face and camera, twofold at 40 degrees.
+TURN_NOISE = 4.0
 # Residuals beyond this grow linearly (Huber). Far enough that a lid on its way shut, 8 mm at first,
 # is not taken for an outlier.
 OUTLIER_M = 8e-3
@@ -146,6 +150,7 @@ def frame_weights(
     """1/px^2 of landmarks: noise at the head's depth, Huber, less for what is hardly seen."""
     depth = pose.translation[:, 2:3]
     px_per_m = focal_px / depth  # [F, 1]
+    noise_px = NOISE_M * px_per_m * _turn_noise(pose)
     length = np.linalg.norm(residual_px, axis=-1)
     huber = np.minimum(1.0, OUTLIER_M * px_per_m / np.maximum(length, 1e-9))
     # Seen along the line from the head to the camera; irises have no surface of their own here.
@@ -158,7 +163,13 @@ def frame_weights(
         opening_m = opening / px_per_m[:, 0]
         open_share = np.clip((opening_m - IRIS_HIDDEN_M) / (IRIS_SEEN_M - IRIS_HIDDEN_M), 0.0, 1.0)
         seen[:, list(iris)] = open_share[:, None]
-    return WEIGHTS * huber * seen / (NOISE_M * px_per_m) ** 2
+    return WEIGHTS * huber * seen / noise_px**2
+
+
+def _turn_noise(pose: Pose) -> Float[np.ndarray, "F 1"]:
+    towards_camera = -pose.translation / np.linalg.norm(pose.translation, axis=1, keepdims=True)
+    cosine = (pose.rotation[:, :, 2] * towards_camera).sum(1, keepdims=True)
+    return 1 + TURN_NOISE * (1 - cosine)
 
 
 def with_gaps(values: Float[np.ndarray, "F 478 *rest"]) -> Float[np.ndarray, "F 501 *rest"]:
@@ -167,14 +178,18 @@ def with_gaps(values: Float[np.ndarray, "F 478 *rest"]) -> Float[np.ndarray, "F 
 
 
 def with_gap_weights(
-    weights: Float[np.ndarray, "F 478"], pose: Pose, focal_px: float
+    weights: Float[np.ndarray, "F 478"],
+    landmarks_px: Float[np.ndarray, "F 478 2"],
+    pose: Pose,
+    focal_px: float,
 ) -> Float[np.ndarray, "F 501"]:
     """`frame_weights` followed by those of the gaps, which fade as their points turn away."""
     px_per_m = focal_px / pose.translation[:, 2:3]
-    full = INDEPENDENT_GAPS / len(GAPS) / (GAP_NOISE_M * px_per_m) ** 2
-    seen = np.minimum(weights[:, UPPER], weights[:, LOWER]) / WEIGHTS[UPPER]
-    gaps = full * np.minimum(seen * (NOISE_M * px_per_m) ** 2, 1.0)
-    return np.concatenate([weights, gaps], axis=1)
+    relative = weights[:, :468] / WEIGHTS[:468] * (NOISE_M * px_per_m) ** 2  # turned, hidden
+    opening = np.linalg.norm(landmarks_px[:, UPPER] - landmarks_px[:, LOWER], axis=-1)
+    noise_px = np.hypot(GAP_NOISE_M * px_per_m, GAP_NOISE_SHARE * opening)
+    gaps = np.minimum(relative[:, UPPER], relative[:, LOWER]) / noise_px**2
+    return np.concatenate([weights, gaps * (INDEPENDENT_GAPS / len(GAPS))], axis=1)
 
 
 def first_pose(

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from recon.track import kernels
 from recon.track.code_prior import CodePrior
 from recon.track.landmark_shape import LandmarkShape
 from recon.track.observation import (
+    GAPS,
     Pose,
     frame_weights,
     pose_derivative,
@@ -22,6 +24,8 @@ from recon.track.rotation import rotation_matrix, rotation_vector
 
 POSE = 6  # unknowns before the coefficients: rotation vector, translation
 DAMPING = 1e-3  # relative to the diagonal (Levenberg-Marquardt)
+PIVOT_ROUNDS = 10
+GAP_PAIRS = np.array(GAPS)
 MAX_TURN = 0.5  # radians a step; a first guess that is further off converges in more steps
 
 
@@ -72,16 +76,13 @@ def normal_equations(
     residual = landmarks_px - project(points_camera, focal_px)
     by_point = projection_derivative(points_camera, focal_px)
     projection = by_point @ state.pose.rotation[:, None]
-    by_code = projection @ shape.derivative_by_code(state.codes)
+    by_code = shape.derivative_by_code(state.codes)
     by_pose = pose_derivative(by_point, points_camera, state.pose)
-    jacobian = with_gaps(np.concatenate([by_pose, by_code], axis=-1))
-    jacobian = jacobian.reshape(frames, -1, jacobian.shape[-1])
+    jacobian = kernels.jacobian_rows(projection, by_code, by_pose, GAP_PAIRS)
     weights = frame_weights(residual, landmarks_px, state.pose, shape, focal_px)
-    weights = np.repeat(with_gap_weights(weights, state.pose, focal_px), 2, axis=1)
-    weighted = (jacobian * weights[..., None]).transpose(0, 2, 1)
-    hessian = weighted @ jacobian
+    weights = np.repeat(with_gap_weights(weights, landmarks_px, state.pose, focal_px), 2, axis=1)
     rows = with_gaps(residual).reshape(frames, -1)
-    gradient = (weighted @ rows[..., None])[..., 0]
+    hessian, gradient = kernels.weighted_products(jacobian, weights, rows)
 
     slope, curvature = prior.linearise(state.codes)
     hessian[:, POSE:, POSE:] += curvature
@@ -158,24 +159,8 @@ def bounded_step(
     gradient: Float[np.ndarray, " N"],
     codes: Float[np.ndarray, " E"],
 ) -> Float[np.ndarray, " N"]:
-    """min_d 1/2 d'Hd - g'd with codes + d in 0..1: principal pivoting (Kunisch & Rendl 2003).
-
-    Codes that leave the box are set to its side, codes there that the slope pulls inside are
-    freed, until nothing changes; that is the exact minimum. Cycling is rare and cut off.
-    """
+    """min_d 1/2 d'Hd - g'd, H damped, with codes + d in 0..1."""
     hessian = hessian + np.diag(DAMPING * np.diag(hessian) + 1e-9)
     lower = np.concatenate([np.full(POSE, -np.inf), -codes])
     upper = np.concatenate([np.full(POSE, np.inf), 1.0 - codes])
-    free = free_unknowns(gradient, codes)
-    move = np.zeros_like(gradient)
-    for _ in range(10):
-        rest = gradient[free] - hessian[np.ix_(free, ~free)] @ move[~free]
-        move[free] = np.linalg.solve(hessian[np.ix_(free, free)], rest)
-        below, above = free & (move < lower), free & (move > upper)
-        slope = gradient - hessian @ move
-        inward = ~free & (((move <= lower) & (slope > 0)) | ((move >= upper) & (slope < 0)))
-        if not (below.any() or above.any() or inward.any()):
-            break
-        move[below], move[above] = lower[below], upper[above]
-        free = (free & ~below & ~above) | inward
-    return np.clip(move, lower, upper)
+    return kernels.box_minimum(hessian, gradient, lower, upper, PIVOT_ROUNDS)
