@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import recon.pipeline
+import recon
 from tests.support.avatars import draft_of_portrait
 
 ROOT = Path(__file__).parents[1]
@@ -27,10 +27,10 @@ def test_it_is_ten_lines():
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With the avatar that other tests have made already: the path itself is tested there."""
+    made = draft_of_portrait()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ten_lines.py", "photo.jpg"])
-    monkeypatch.setattr(recon.pipeline, "create", lambda paths: draft_of_portrait())
-    monkeypatch.delitem(vars(recon), "create", raising=False)
+    monkeypatch.setattr(recon, "create", lambda paths: made)
     names = runpy.run_path(str(EXAMPLE))
     picture = names["picture"]
     assert picture.shape == (512, 512, 3)
