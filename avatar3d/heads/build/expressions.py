@@ -50,12 +50,12 @@ LEFT: dict[str, list[Stroke]] = {
         Stroke((8, -72), (0.0, 0.0, 3.2), (14, 15)),
     ],
     "cheekSquintLeft": [
-        Stroke((50, -33), (-0.6, 6.0, 2.3), (21, 19)),
+        Stroke((50, -34), (-0.7, 6.6, 2.4), (23, 20)),
         Stroke((34, -14), (0.0, 1.4, 0.4), (16, 8)),
     ],
     "noseSneerLeft": [
         Stroke((17, -37), (-0.5, 4.0, 0.4), (10, 13)),
-        Stroke((27, -50), (-1.4, 7.0, 0.3), (16, 16), 1),
+        Stroke((27, -49), (-1.6, 8.2, 0.3), (18, 18), 1),
         Stroke((9, 4), (0.0, -1.5, 1.2), (9, 10)),
         Stroke((12, -62), (0.0, 2.6, 0.0), (12, 7), 1),
     ],
@@ -109,7 +109,7 @@ LEFT: dict[str, list[Stroke]] = {
     ],
     "mouthRollUpper": [
         Stroke((7, -65), (0.0, -0.5, -6.8), (15, 4.2), 1),
-        Stroke((7, -59), (0.0, -4.4, -3.4), (16, 5.5), 1),
+        Stroke((7, -58.5), (0.0, -4.0, -3.4), (16, 5.0), 1),
         Stroke((6, -50), (0.0, -1.4, 0.2), (16, 8), 1),
     ],
     "mouthFunnel": [
@@ -262,7 +262,7 @@ def gaze_drags_lids(lids: Lids) -> Points:
     p = lids.points
     x, y = (p[:, 0] - body.EYE_CENTRE_MEASURED[0]) * 1e3, p[:, 1] * 1e3
     amount = np.exp(-((x / 9.0) ** 2) - (y / 8.0) ** 2) * lids.region
-    return amount[:, None] * np.array([0.0020, 0.0, 0.0])
+    return amount[:, None] * np.array([0.0026, 0.0, 0.0])
 
 
 def expression_basis(head: Head, weights: Points) -> Points:

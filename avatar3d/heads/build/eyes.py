@@ -9,7 +9,7 @@ from avatar3d.heads.build.halfmesh import HalfMesh, Points
 from avatar3d.heads.build.skin import Skin
 from avatar3d.heads.build.surface import normalised
 
-LEFT_EYE = np.array([body.EYE_CENTRE_MEASURED[0], 0.0, 0.0])
+LEFT_EYE: Points = np.array([body.EYE_CENTRE_MEASURED[0], 0.0, 0.0])
 EYE_COLUMNS = 24
 # Angles from the optical axis of the eyeball's rings: dense over pupil and iris.
 RING_ANGLES = np.radians([11.0, 20.0, 29.4, 36.0, 46.0, 58.0, 72.0, 88.0, 106.0, 126.0, 150.0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from avatar3d.codes import ARKIT_NAMES
 from avatar3d.heads.build import anthropometry as body
@@ -63,7 +63,7 @@ def jaw_at_landmarks(face: Points) -> Points:
             share[index] += certainty * (wanted - share[index])
     right = np.flatnonzero(face[:, 0] < -1e-9)
     mirrored = face[right] * (-1.0, 1.0, 1.0)
-    share[right] = share[cKDTree(face).query(mirrored)[1]]
+    share[right] = share[KDTree(face).query(mirrored)[1]]
     return share
 
 
@@ -78,7 +78,7 @@ def skin_weights(head: Head) -> Points:
     jaw = np.clip(skin.spline.operator(mesh.names[own]) @ at_controls, 0.0, 1.0)
     border = mesh.vertices[head.half_rows["bust"][0]]
     border = np.concatenate([border, border * (-1.0, 1.0, 1.0)])
-    distance = cKDTree(border).query(mesh.vertices[own])[0]
+    distance = KDTree(border).query(mesh.vertices[own])[0]
     on_head = 0.5 + 0.5 * smoothstep(distance, -0.045, 0.045) * 2 - 0.5
     weights[own] = 0.0
     weights[own, JAW] = jaw

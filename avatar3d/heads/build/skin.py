@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from scipy.spatial import ConvexHull, cKDTree
+from scipy.spatial import ConvexHull, KDTree
 
 from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build import landmarks as lm
@@ -178,13 +178,13 @@ def filling(skin: Skin, fixed: Points, holes: list[Points], ring: Points) -> tup
     landmark_count = int(keep[: len(left)].sum())
     points, obstacles = skin.at(candidates), skin.at(fixed)
     radius = spacing(points)
-    near_fixed, _ = cKDTree(obstacles).query(points)
+    near_fixed, _ = KDTree(obstacles).query(points)
     is_landmark = np.arange(len(points)) < landmark_count
     share = np.where(is_landmark, 0.3, 0.8)
     alive = (near_fixed > share * radius) & (
         points[:, 0] > np.where(is_landmark, 0.4, 0.6) * radius
     )
-    tree = cKDTree(points)
+    tree = KDTree(points)
     chosen = []
     for index in range(len(points)):
         if alive[index]:
@@ -240,7 +240,7 @@ def relaxed(
         moved = normalised(names[fixed_count:] + 0.6 * step[fixed_count:])
         # Keep away from the loops, whose edges must stay edges of the triangulation.
         there = skin.at(moved)
-        free = cKDTree(points[:fixed_count]).query(there)[0] > 0.75 * spacing(there)
+        free = KDTree(points[:fixed_count]).query(there)[0] > 0.75 * spacing(there)
         names[fixed_count:][free] = moved[free]
     return names
 

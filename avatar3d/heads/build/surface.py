@@ -92,9 +92,9 @@ def authored_points() -> Points:
     above = (y > 0.012) & (z < -0.034 + 1.9 * (y - 0.045)) | (y > 0.080)
     behind = (z < -0.115) & (y > -0.052)
     half = cranium[above | behind]
-    midline_angle = np.radians([48, 62, 78, 95, 112, 128, 143, 158, 173, 188, 203, 217])
+    midline_angle: Points = np.radians([48, 62, 78, 95, 112, 128, 143, 158, 173, 188, 203, 217])
     midline = superellipsoid(
-        np.stack([0 * midline_angle, np.sin(midline_angle), np.cos(midline_angle)], axis=1)
+        np.stack([np.zeros(12), np.sin(midline_angle), np.cos(midline_angle)], axis=1)
     )
     mastoid = np.array(
         [[0.0685, -0.040, -0.098], [0.0655, -0.062, -0.094], [0.0715, -0.020, -0.086]]
