@@ -9,5 +9,5 @@ from render import rasterize
 
 create(sys.argv[1:]).avatar.save("me.avatar")  # photos, a folder of them, or one video
 me = Avatar.load("me.avatar")
-gaussians = me.gaussians(expression_code("smile"))  # the 52 ARKit coefficients and a pose, in tensors
-picture = rasterize(gaussians, portrait_camera(me, 512), background=torch.ones(3)).colors  # [H, W, 3]
+gaussians = me.gaussians(expression_code("smile"))  # 52 ARKit coefficients and a pose
+picture = rasterize(gaussians, portrait_camera(me, 512), background=torch.ones(3)).colors
