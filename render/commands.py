@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.files import check_writable
+from avatar3d.gaussians import Gaussians
 from avatar3d.motion import Motion
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -105,6 +106,7 @@ def write_video(
     to show at the left.
     """
     from avatar3d.progress import tracked
+    from render.ahead import ahead
     from render.frames import frames
     from render.rasterize import warm_up
     from render.video import VideoWriter
@@ -114,7 +116,7 @@ def write_video(
     warm_up()
     drawing = time.perf_counter()
     with VideoWriter(output, motion.frames_per_second, sound_of(motion)) as video:
-        pictures = frames(avatar, motion.codes, cameras)
+        pictures = ahead(frames(_Posed(avatar, motion.codes), motion.codes, cameras))
         if beside is not None:
             pictures = (np.concatenate(pair, axis=1) for pair in zip(beside, pictures))
         for picture in tracked(pictures, "render", len(motion)):
@@ -124,6 +126,29 @@ def write_video(
         f"wrote {output} ({len(motion)} frames, {motion.duration_s:.1f} s) in {now - started:.1f} s, "
         f"{len(motion) / (now - drawing):.0f} frames/s with encoding"
     )
+
+
+class _Posed:
+    """An avatar whose Gaussians for the codes to come are made while others are drawn."""
+
+    def __init__(self, avatar: Avatar, codes: ExpressionCode) -> None:
+        from render.ahead import ahead
+
+        self._posed = ahead(self._pose(avatar, codes))
+
+    def gaussians(self, code: ExpressionCode) -> Gaussians:
+        """Of the next code; they are asked for in order."""
+        del code
+        return next(self._posed)
+
+    @staticmethod
+    def _pose(avatar: Avatar, codes: ExpressionCode) -> Iterator[Gaussians]:
+        import torch
+
+        for index in range(len(codes.coefficients)):
+            with torch.no_grad():  # holds for a thread
+                posed = avatar.gaussians(codes.at(index))
+            yield posed
 
 
 def sound_of(motion: Motion):
