@@ -34,6 +34,7 @@ _BACKGROUNDS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 _PERSON = 0.05
 _ORIENTATION_EVERY = 6
 _QUIET = 0.1
+_SKIN_FOOTPRINT_M = 0.0013
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,14 @@ class _Model:
         low, high = (footprint + math.log(limit) for limit in config.scale_range)
         values, rates = self.attributes, config.learning_rates
         look, geometry = start.confidence
+        # Hair and sheet are coarser than skin: they move in steps of their own size.
+        coarse = torch.from_numpy(start.footprint_m)[:, None] / _SKIN_FOOTPRINT_M
+        reach_m = geometry * coarse.clamp(0.5, 4.0)
         logit, reach = config.max_opacity_logit, config.max_offset_m
         offset = _Regularity(config.offset_smoothness, config.offset_prior)
         color = _Regularity(config.color_smoothness, config.color_prior)
         self._steps = [
-            _Steps(values.offsets, geometry, rates.offsets, offset, (-reach, reach)),
+            _Steps(values.offsets, reach_m, rates.offsets, offset, (-reach, reach)),
             _Steps(values.rotations, geometry, rates.rotations),
             _Steps(
                 values.log_scales, geometry, rates.log_scales,
@@ -143,7 +147,7 @@ class _Model:
             share = config.basis_smoothness
             self._steps += [
                 _Steps(
-                    self.basis.offsets, geometry, rates.basis_offsets,
+                    self.basis.offsets, reach_m, rates.basis_offsets,
                     _Regularity(share * offset.smoothness, offset.prior),
                 ),
                 _Steps(

@@ -33,7 +33,7 @@ def start_sheet(template: Template, sightings: Sequence[Sighting], reference: in
     matte = np.stack(mattes)
     watched = ~np.isnan(matte)
     opacity = np.where(watched, matte, 0).sum(0) / np.maximum(watched.sum(0), 1)
-    keep = (opacity > 0.35) & known
+    keep = (opacity > 0.5) & known
 
     push_back = np.zeros(len(anchors), np.float32)
     if keep.sum() > 20:

@@ -22,7 +22,7 @@ _FOOTPRINT = {
     SKIN: (0.75, 0.30),
     HAIR_INNER: (0.95, 0.50),
     HAIR_OUTER: (0.95, 0.50),
-    SHEET: (0.90, 0.20),
+    SHEET: (0.75, 0.20),
 }
 _SPACING_LIMITS_M = (0.0004, 0.015)
 _THICKNESS = 1.0  # standard deviations
