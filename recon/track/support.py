@@ -44,7 +44,7 @@ class SupportSettings:
     focal_px_at_512: float = 1500.0  # a head that fills half of the crop is 0.86 m away
     # Errors of the model are the same in every frame, so focal length and identity are held by a
     # prior that grows with the frames; free, the focal length ran away and the identity with it.
-    focal_weight: float = 1e4  # 1 / variance of log(focal), a frame
+    focal_weight: float = 200.0  # 1 / variance of log(focal), a frame
     identity_weight: float = 3.0  # of the modes' own unit prior
     identity_weight_per_frame: float = 0.15
     pose_steps: int = 2  # before the identity moves
