@@ -45,8 +45,8 @@ class Ours(Method):
         size_px = len(support[0].image)
         tracking = track_support(landmarks, size_px, self._head)
         observations = [observe(frame) for frame in support]
-        fit = fit_avatar(tracking, observations, self._config)
-        return FittedAvatar(fit.avatar, tracking)
+        fit = fit_avatar(tracking, observations, self._config, landmarks=landmarks)
+        return FittedAvatar(fit.avatar, fit.tracking)
 
 
 def observe(frame: PreparedFrame) -> Observation:

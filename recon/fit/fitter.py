@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from avatar3d.avatar import Avatar
@@ -16,6 +17,7 @@ from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation, Sighting, sight
 from recon.fit.refine import refine
 from recon.fit.start import start_attributes
+from recon.track.calibrate import calibrate
 from recon.track.tracking import Tracking
 
 
@@ -33,6 +35,7 @@ class FitConfig:
 class Fit:
     avatar: Avatar
     codes: ExpressionCode  # [F, ...] of the support frames, refined
+    tracking: Tracking  # for new frames: with landmarks given, calibrated to the refined codes
     start: Avatar  # before refinement: what refinement must beat
     losses: list[float]
 
@@ -42,8 +45,14 @@ def fit_avatar(
     observations: Sequence[Observation],
     config: FitConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
+    landmarks: np.ndarray | None = None,
 ) -> Fit:
-    """An avatar of the tracked person from their support frames."""
+    """An avatar of the tracked person from their support frames.
+
+    With the frames' `landmarks` [F, 478, 3] (px of the tracking's camera) the tracker learns where
+    this person's landmarks lie once pixels have put head and expression in place, so that frames
+    which have landmarks only land there too.
+    """
     config = config or FitConfig()
     template = make_template(tracking.head, config.gaussian_count)
     binding = Binding(template, tracking.identity)
@@ -62,9 +71,12 @@ def fit_avatar(
         progress=progress,
     )  # fmt: skip
     unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
+    if landmarks is not None:
+        tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(
         avatar=replace(unrefined, attributes=refined.attributes, basis=refined.basis),
         codes=refined.codes,
+        tracking=tracking,
         start=unrefined,
         losses=refined.losses,
     )

@@ -1,8 +1,8 @@
 """How far the hair stands off the skull, from silhouettes.
 
-A point above the scalp that falls outside any frame's matte cannot be hair: the largest height
-that all frames allow is the visual hull along the anchor's normal (Laurentini 1994). Only anchors
-near a silhouette know their height from it; the others take it from their neighbours.
+A point above the scalp that falls outside a frame's matte is no hair: the largest height that the
+frames allow is the visual hull along the anchor's normal (Laurentini 1994). Only anchors near a
+silhouette know their height from it; the others take it from their neighbours.
 """
 
 from __future__ import annotations
@@ -37,28 +37,32 @@ def hair_heights(template: Template, sightings: Sequence[Sighting]) -> np.ndarra
     layer = template.layer.numpy()
     scalp = template.is_part("scalp").numpy()
     hair = np.where((layer == HAIR_INNER) | (layer == HAIR_OUTER) | scalp)[0]
-    allowed = np.full(len(hair), _MAX_M)
-    trust = np.full(len(hair), _TRUST_TYPICAL)
-    for sighting in sightings:
-        reached = _reach(sighting, hair)
-        allowed = np.minimum(allowed, reached)
-        top = sighting.positions[hair] + sighting.normals[hair] * np.minimum(reached, 0.05)[:, None]
-        pixels, _ = sighting.project(top)
-        cosine = sighting.facing(sighting.positions[hair], sighting.normals[hair])
-        # A matte that ends at the picture's edge tells nothing about the hair beyond it.
-        known = in_picture(sighting.observation, pixels, border_px=2.0)
-        trust[(np.abs(cosine) < _SILHOUETTE_COSINE) & (reached < _MAX_M - _STEP_M) & known] = 1.0
-
-    heights = _spread(
-        template.neutral_points().numpy()[hair],
-        np.where(trust > 0.5, np.minimum(allowed, 0.045), _TYPICAL_M),
-        trust,
-    )
+    reached, outlined = zip(*(_outline(sighting, hair) for sighting in sightings))
+    reached, outlined = np.stack(reached), np.stack(outlined)  # [F, M]
+    # The least over all frames would be the hull of a rigid head tracked without error; real hair
+    # swings, and every frame that disagrees would cut into it. The middle one is robust.
+    allowed = np.median(reached, axis=0)
+    known = outlined.any(0)
+    seen = np.ma.median(np.ma.array(reached, mask=~outlined), axis=0).filled(_TYPICAL_M)
+    trust = np.where(known, 1.0, _TRUST_TYPICAL)
+    seen = np.where(known, np.minimum(seen, 0.045), _TYPICAL_M)
+    heights = _spread(template.neutral_points().numpy()[hair], seen, trust)
     heights = np.clip(np.minimum(heights, allowed), _MIN_M, _MAX_M)
     depth = np.array([_LAYER_DEPTH.get(number, 0.0) for number in range(int(layer.max()) + 1)])
     result = np.zeros(template.count, np.float32)
     result[hair] = np.where(heights > 0, heights * depth[layer[hair]], heights)
     return result
+
+
+def _outline(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Height that the matte allows [M], and whether the anchor lies at the outline and tells it."""
+    reached = _reach(sighting, anchors)
+    positions, normals = sighting.positions[anchors], sighting.normals[anchors]
+    pixels, _ = sighting.project(positions + normals * np.minimum(reached, 0.05)[:, None])
+    # A matte that ends at the picture's edge tells nothing about the hair beyond it.
+    known = in_picture(sighting.observation, pixels, border_px=2.0)
+    aslant = np.abs(sighting.facing(positions, normals)) < _SILHOUETTE_COSINE
+    return reached, aslant & known & (reached < _MAX_M - _STEP_M)
 
 
 def _reach(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:
