@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from queue import Empty, Full, Queue
-from typing import TypeVar
+from contextlib import contextmanager
+from queue import Full, Queue
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -13,11 +14,14 @@ _END = object()
 _LOOK_UP_S = 0.05  # how often a waiting stage looks whether it is still wanted
 
 
-def ahead(items: Iterable[T], depth: int = 3) -> Iterator[T]:
+@contextmanager
+def ahead(items: Iterable[T], depth: int = 3) -> Iterator[Iterator[T]]:
     """The same items, made in a thread that keeps up to `depth` of them ready.
 
-    An error of the thread is raised here, in its place. When the consumer stops early, the thread
-    ends after the item it is at.
+        with ahead(slow()) as items: ...
+
+    An error of the thread is raised where its item is asked for. At the end of the block the
+    thread ends after the item it is at, wanted or not.
     """
     ready: Queue[object] = Queue(depth)
     unwanted = threading.Event()
@@ -35,18 +39,17 @@ def ahead(items: Iterable[T], depth: int = 3) -> Iterator[T]:
     worker = threading.Thread(target=work, name="ahead", daemon=True)
     worker.start()
     try:
-        while (item := ready.get()) is not _END:
-            yield item  # type: ignore[misc]
-        if errors:
-            raise errors[0]
+        yield _received(ready, errors)
     finally:
         unwanted.set()
-        while True:  # a stage that waits for room is let go
-            try:
-                ready.get_nowait()
-            except Empty:
-                break
         worker.join()
+
+
+def _received(ready: Queue[Any], errors: list[BaseException]) -> Iterator[Any]:
+    while (item := ready.get()) is not _END:
+        yield item
+    if errors:
+        raise errors[0]
 
 
 def _put(queue: Queue[object], item: object, unwanted: threading.Event) -> bool:

@@ -115,8 +115,11 @@ def write_video(
         raise UserError("the motion has no frames, so there is nothing to draw; give another one")
     warm_up()
     drawing = time.perf_counter()
-    with VideoWriter(output, motion.frames_per_second, sound_of(motion)) as video:
-        pictures = ahead(frames(_Posed(avatar, motion.codes), motion.codes, cameras))
+    with (
+        VideoWriter(output, motion.frames_per_second, sound_of(motion)) as video,
+        ahead(_posed(avatar, motion.codes)) as posed,
+        ahead(frames(_Posed(posed), motion.codes, cameras)) as pictures,
+    ):
         if beside is not None:
             pictures = (np.concatenate(pair, axis=1) for pair in zip(beside, pictures))
         for picture in tracked(pictures, "render", len(motion)):
@@ -128,27 +131,25 @@ def write_video(
     )
 
 
+def _posed(avatar: Avatar, codes: ExpressionCode) -> Iterator[Gaussians]:
+    """The avatar's Gaussians of each code."""
+    import torch
+
+    for index in range(len(codes.coefficients)):
+        with torch.no_grad():  # holds for a thread, so it cannot be set by the caller
+            gaussians = avatar.gaussians(codes.at(index))
+        yield gaussians
+
+
 class _Posed:
-    """An avatar whose Gaussians for the codes to come are made while others are drawn."""
+    """An avatar whose Gaussians are at hand already, in the order in which they are asked for."""
 
-    def __init__(self, avatar: Avatar, codes: ExpressionCode) -> None:
-        from render.ahead import ahead
-
-        self._posed = ahead(self._pose(avatar, codes))
+    def __init__(self, posed: Iterator[Gaussians]) -> None:
+        self._posed = posed
 
     def gaussians(self, code: ExpressionCode) -> Gaussians:
-        """Of the next code; they are asked for in order."""
         del code
         return next(self._posed)
-
-    @staticmethod
-    def _pose(avatar: Avatar, codes: ExpressionCode) -> Iterator[Gaussians]:
-        import torch
-
-        for index in range(len(codes.coefficients)):
-            with torch.no_grad():  # holds for a thread
-                posed = avatar.gaussians(codes.at(index))
-            yield posed
 
 
 def sound_of(motion: Motion):

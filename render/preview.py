@@ -32,7 +32,7 @@ def preview_sheet(
     """The preview, u8 [H, W, 3]: `truth` [S, S, 3] on white is what `camera` saw with `code`."""
     neutral = expression_code("neutral")
     left: list[list[Cell]] = [
-        [("photo", np.rint(truth * 255).astype(np.uint8), _COLUMN)],
+        [("input", np.rint(truth * 255).astype(np.uint8), _COLUMN)],
         [("avatar", _picture(avatar, code, camera.resized(_COLUMN, _COLUMN)), _COLUMN)],
     ]
     face_camera = portrait_camera(avatar, _CELL, zoom=1.2)

@@ -32,7 +32,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     },
     "kiss": {"mouthPucker": 0.8, "mouthFunnel": 0.15},
     "eyes closed": _both(eyeBlink=1.0),
-    "look aside": {"eyeLookOutLeft": 0.7, "eyeLookInRight": 0.7},
+    "look aside": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
 }
 
 

@@ -50,7 +50,7 @@ def judge(made: CreateResult) -> tuple[float, float]:
         truth = cv2.resize(frame.over(), (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
         landmarks = frame.landmarks[:, :2] * SIZE_PX / len(frame.image)
         hull = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
-        cv2.fillConvexPoly(hull, cv2.convexHull(landmarks[:468].astype(np.int32)), 1)
+        cv2.fillConvexPoly(hull, cv2.convexHull(landmarks[:468].astype(np.int32)), (1,))
         likeness.append(
             psnr(
                 torch.from_numpy(render / 255.0).float(),

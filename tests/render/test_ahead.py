@@ -13,43 +13,50 @@ def _threads() -> int:
 
 
 def test_items_come_in_order():
-    assert list(ahead(range(20), depth=2)) == list(range(20))
-    assert list(ahead([])) == []
+    with ahead(range(20), depth=2) as items:
+        assert list(items) == list(range(20))
+    with ahead([]) as items:
+        assert list(items) == []
     assert _threads() == 0
 
 
 def test_items_are_made_while_others_are_used():
     made: list[int] = []
 
-    def items():
+    def slow():
         for index in range(3):
             made.append(index)
             yield index
 
-    stream = ahead(items())
-    assert next(stream) == 0
-    for _ in range(100):
-        if made == [0, 1, 2]:
-            break
-        time.sleep(0.02)
-    assert made == [0, 1, 2]
-    stream.close()
+    with ahead(slow()) as items:
+        assert next(items) == 0
+        for _ in range(100):
+            if made == [0, 1, 2]:
+                break
+            time.sleep(0.02)
+        assert made == [0, 1, 2]
 
 
 def test_an_error_comes_in_its_place():
-    def items():
+    def failing():
         yield 1
         raise KeyError("two")
 
-    stream = ahead(items())
-    assert next(stream) == 1
-    with pytest.raises(KeyError, match="two"):
-        next(stream)
+    with ahead(failing()) as items:
+        assert next(items) == 1
+        with pytest.raises(KeyError, match="two"):
+            next(items)
     assert _threads() == 0
 
 
-def test_a_consumer_that_leaves_ends_the_thread():
-    stream = ahead(iter(int, 1), depth=1)  # without end
-    assert next(stream) == 0
-    stream.close()
+def test_a_consumer_that_leaves_ends_the_threads():
+    with ahead(iter(int, 1), depth=1) as endless, ahead(endless, depth=1) as items:
+        assert next(items) == 0
+    assert _threads() == 0
+
+
+def test_an_error_of_the_consumer_ends_the_threads():
+    with pytest.raises(KeyboardInterrupt), ahead(iter(int, 1)) as items:
+        next(items)
+        raise KeyboardInterrupt
     assert _threads() == 0
