@@ -90,7 +90,7 @@ class Avatar:
             self.attributes,
             basis=self.basis,
             light=self.light,
-            lit=self.template.lit(),
+            lit=self.template.lit,
         )
 
     def level(self, count: int) -> Avatar:

@@ -30,7 +30,11 @@ class Camera:
 
     @staticmethod
     def frontal(
-        focal_length_px: float, size_px: int, distance_m: float, yaw: float = 0.0, pitch: float = 0.0
+        focal_length_px: float,
+        size_px: int,
+        distance_m: float,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
     ) -> Camera:
         """A square camera that looks at the world's origin, the head frame's, from `distance_m`.
 

@@ -42,7 +42,10 @@ class ExpressionCode(NamedTuple):
         identity = torch.zeros(*batch, 4)
         identity[..., 0] = 1.0
         return ExpressionCode(
-            torch.zeros(*batch, coefficient_count), identity, torch.zeros(*batch, 3), identity.clone()
+            torch.zeros(*batch, coefficient_count),
+            identity,
+            torch.zeros(*batch, 3),
+            identity.clone(),
         )
 
     @staticmethod

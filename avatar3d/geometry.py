@@ -40,8 +40,8 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     """Unit quaternions [..., 4] of rotation matrices [..., 3, 3], with w >= 0.
 
-    Of the four equivalent expressions the one with the largest denominator is used (Shepperd
-    1978), so that neither value nor gradient loses digits anywhere.
+    Of the four equivalent expressions one with a large denominator is used (Shepperd 1978), so
+    that neither value nor gradient loses digits anywhere.
     """
     m = matrix
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
@@ -55,18 +55,13 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
         m[..., 0, 2] + m[..., 2, 0],
         m[..., 1, 2] + m[..., 2, 1],
     )
-    candidates = torch.stack(
-        [
-            torch.stack([1 + xx + yy + zz, yz, zx, xy], dim=-1),
-            torch.stack([yz, 1 + xx - yy - zz, sx, sy], dim=-1),
-            torch.stack([zx, sx, 1 - xx + yy - zz, sz], dim=-1),
-            torch.stack([xy, sy, sz, 1 - xx - yy + zz], dim=-1),
-        ],
-        dim=-2,
-    )
-    largest = torch.diagonal(candidates, dim1=-2, dim2=-1).argmax(-1)
-    index = largest[..., None, None].expand(*largest.shape, 1, 4)
-    quaternion = normalize(candidates.gather(-2, index)[..., 0, :], dim=-1)
+    from_w = torch.stack([1 + xx + yy + zz, yz, zx, xy], dim=-1)
+    from_x = torch.stack([yz, 1 + xx - yy - zz, sx, sy], dim=-1)
+    from_y = torch.stack([zx, sx, 1 - xx + yy - zz, sz], dim=-1)
+    from_z = torch.stack([xy, sy, sz, 1 - xx - yy + zz], dim=-1)
+    from_xy = torch.where((xx > yy)[..., None], from_x, from_y)
+    from_xyz = torch.where((torch.maximum(xx, yy) > zz)[..., None], from_xy, from_z)
+    quaternion = normalize(torch.where((xx + yy + zz > 0)[..., None], from_w, from_xyz), dim=-1)
     return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
 
 

@@ -9,7 +9,7 @@ skull and bust, carries what no surface of the head reaches: hanging hair, hats,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -64,6 +64,7 @@ class Template:
         wanted = torch.tensor([PART_INDEX[name] for name in names])
         return torch.isin(self.part, wanted) & (self.layer == SKIN)
 
+    @cached_property
     def lit(self) -> Tensor:
         """Mask [N] of the anchors on skin that low-order light describes; eyes and teeth glint,
         the mouth's inside is shadowed, hair scatters."""
@@ -150,7 +151,7 @@ def _attention(head: HeadModel, centre: Tensor) -> Tensor:
 
 def _hair_region(head: HeadModel, centre: Tensor) -> Tensor:
     """Skin from which hair may stand off: scalp, the brow's upper edge, the nape, the temples."""
-    x, y, z = centre.unbind(-1)
+    _x, y, z = centre.unbind(-1)
     brow = head.neutral[head.triangles[head.landmark_triangles[10]]].mean(0)[1]
     scalp = _in_parts(head, "scalp")
     forehead = _in_parts(head, "face") & (y > brow - 0.012)

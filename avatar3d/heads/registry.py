@@ -20,14 +20,16 @@ def heads_folder() -> Path:
     return Path(folder) if folder else Path.home() / ".local" / "share" / "avatar3d" / "heads"
 
 
-@lru_cache(maxsize=4)
 def load_head(name_or_path: str | Path = "default") -> HeadModel:
     """A head by name (`default`, or one in the heads folder) or by the path of its file."""
-    if str(name_or_path) == "default":
-        return read_head(DEFAULT_HEAD)
     path = Path(name_or_path)
     if path.suffix not in (".npz", ".safetensors"):
         path = _installed(str(name_or_path))
+    return _read(path)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> HeadModel:
     return read_ict(path) if path.suffix == ".npz" else read_head(path)
 
 

@@ -53,7 +53,7 @@ def unproject(
     if light_ridge is not None:
         normals = [sighting.normals for sighting in sightings]
         light = estimate_light(template, samples, normals, weights, light_ridge)
-        lit = template.lit().numpy()
+        lit = template.lit.numpy()
         samples = [s / shading(light, n, lit) for s, n in zip(samples, normals)]
     samples, weights = np.stack(samples), np.stack(weights)  # [F, N, 3], [F, N]
     seen = (weights > 0).any(0)
@@ -98,6 +98,7 @@ def _look(
         & (sample(observation.core, pixels) > 0.8)
         & in_picture(observation, pixels)
         & (template.layer.numpy() != SHEET)
+        & ~sighting.folded
     )
     # Hair has no surface to be seen aslant.
     least = np.where(heights > _HAIR_THICK_M, 0.5 * _CLEAR_COSINE, 0.05)

@@ -14,7 +14,7 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.template import make_template
 from recon.fit.config import RefineConfig
-from recon.fit.observation import Observation, Sighting, sight
+from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
 from recon.fit.refine import refine
 from recon.fit.start import start_attributes
 from recon.track.calibrate import calibrate
@@ -58,9 +58,16 @@ def fit_avatar(
     binding = Binding(template, tracking.identity)
     surface = template.head.rig(tracking.identity)
     with torch.no_grad():
+        closed_eyes = area_with_closed_eyes(binding)
         sightings: list[Sighting] = [
             sight(
-                observation, template, binding, surface, tracking.codes.at(index), tracking.camera
+                observation,
+                template,
+                binding,
+                surface,
+                tracking.codes.at(index),
+                tracking.camera,
+                closed_eyes,
             )
             for index, observation in enumerate(observations)
         ]

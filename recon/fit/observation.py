@@ -10,12 +10,15 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
+from torch import Tensor
 
 from avatar3d.binding import Binding, Frames
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.template import SHEET_PART, Template
 from render.mesh import project_points, rasterize_mesh
+
+_FOLDED = 1.3  # times the area that it has now
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Sighting:
     depth: Float[np.ndarray, "S S"]  # of the head's mesh, metres, inf where there is none
     viewmat: Float[np.ndarray, "4 4"]
     K: Float[np.ndarray, "3 3"]
+    folded: Bool[np.ndarray, " N"]  # lid skin that open eyes hide: it would spread if they closed
 
     @property
     def normals(self) -> Float[np.ndarray, "N 3"]:
@@ -87,9 +91,14 @@ def sight(
     vertices_rig,
     code: ExpressionCode,
     camera: Camera,
+    closed_eyes: Tensor,
 ) -> Sighting:
-    """Pose the anchors and the head's surface by one code and look at them with the camera."""
+    """Pose the anchors and the head's surface by one code and look at them with the camera.
+
+    `closed_eyes` [N] are the anchors' areas with closed eyes (`area_with_closed_eyes`).
+    """
     frames: Frames = binding.frames(code)
+    folded = (closed_eyes > _FOLDED * frames.stretch.prod(-1)) & template.is_part("face", "eyelids")
     camera = camera.resized(observation.size_px, observation.size_px)
     viewmat, K = camera.viewmat.numpy(), camera.K.numpy()
     surface = (template.head.triangle_part != SHEET_PART).numpy()
@@ -102,8 +111,20 @@ def sight(
         observation.size_px,
     )
     return Sighting(
-        observation, frames.positions.numpy(), frames.rotations.numpy(), mesh.depth, viewmat, K
+        observation,
+        frames.positions.numpy(),
+        frames.rotations.numpy(),
+        mesh.depth,
+        viewmat,
+        K,
+        folded.numpy(),
     )
+
+
+def area_with_closed_eyes(binding: Binding) -> Tensor:
+    """Area of the skin around each anchor with both eyes closed, [N], 1 on the neutral face."""
+    closed = ExpressionCode.from_named(eyeBlinkLeft=1.0, eyeBlinkRight=1.0)
+    return binding.frames(closed).stretch.prod(-1)
 
 
 def sample(image: np.ndarray, points_px: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def refine(
     targets = [_prepare(observation) for observation in observations]
     model = _Model(template, start, codes, config)
     poses = [_FramePose(codes.at(index), config) for index in range(len(observations))]
-    lit = template.lit()
+    lit = template.lit
     order = _FrameOrder(len(observations), config.seed)
     losses = []
     for iteration in range(config.iterations):
