@@ -26,7 +26,7 @@ def read_head(path: Path) -> HeadModel:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = json.loads(file.metadata()["head"])
-            stored = {key: file.get_tensor(key) for key in file}
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         tensors = {name: _expand(stored, name) for name in _TENSOR_FIELDS}
         return HeadModel(
             name=metadata["name"], expression_names=tuple(metadata["expression_names"]), **tensors
