@@ -1,4 +1,4 @@
-"""First colours: each anchor takes what the frames that see it show; the rest is filled in."""
+"""First colours: each anchor takes what the frames that see it show."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
+from avatar3d.template import SHEET, Template
+from recon.fit.inpaint import fill_unseen
 from recon.fit.light import estimate_light, shading
 from recon.fit.observation import Sighting, in_picture, sample
 
@@ -18,7 +18,6 @@ _DEPTH_TOLERANCE_M = 0.005
 _INNER_DEPTH_TOLERANCE_M = 0.0025  # teeth and eyes lie close behind lips and lids
 _MIN_COSINE = 0.2
 _CLEAR_COSINE = 0.4  # from here on an anchor is seen as well as can be
-_FILL_REACH_M = 0.02
 _HAIR_THICK_M = 0.003  # above this an anchor stands off the surface and may be seen edge-on
 _INNER = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "gums", "tongue", "mouth")
 # The mouth's inside where no frame shows it, under light that makes skin 0.6 bright.
@@ -60,8 +59,9 @@ def unproject(
     good = (weights > 0) & (weights >= 0.5 * weights.max(0))
     colors = _masked_median(samples, good)
 
+    sightings = np.minimum(weights / _CLEAR_COSINE, 1.0).sum(0)
     skin = np.median(colors[template.is_part("face").numpy() & seen], axis=0)
-    colors = _fill(template, colors, seen)
+    colors = fill_unseen(template, colors, np.minimum(sightings, 1.0))
     brightness = skin.mean() / 0.6
     for parts, plausible in _PLAUSIBLE.items():
         inside = template.is_part(*parts).numpy()
@@ -75,7 +75,7 @@ def unproject(
     colors[scalp] *= 0.8  # under the hair it is darker than what the hair shows
     return FirstColors(
         colors=np.clip(colors, 0, MAX_ALBEDO).astype(np.float32),
-        sightings=np.minimum(weights / _CLEAR_COSINE, 1.0).sum(0).astype(np.float32),
+        sightings=sightings.astype(np.float32),
         light=light,
     )
 
@@ -109,39 +109,3 @@ def _masked_median(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Median over the first axis of the entries in `mask` [F, N]; 0 where there is none."""
     masked = np.ma.array(values, mask=np.repeat(~mask[..., None], values.shape[-1], axis=-1))
     return np.ma.median(masked, axis=0).filled(0.0)
-
-
-def _fill(template: Template, colors: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Unseen anchors take their mirror image's colour, else a blend of the nearest known ones."""
-    points = template.neutral_points().numpy()
-    layer = template.layer.numpy()
-    groups = [
-        template.is_part("face", "eyelids").numpy(),
-        template.is_part("ears", "neck", "bust").numpy(),
-        (layer == HAIR_INNER) | (layer == HAIR_OUTER) | template.is_part("scalp").numpy(),
-        template.is_part("left_eyeball", "right_eyeball").numpy(),
-        template.is_part("upper_teeth", "lower_teeth").numpy(),
-    ]
-    filled = colors.copy()
-    for group in groups:
-        known, unknown = np.where(group & seen)[0], np.where(group & ~seen)[0]
-        if len(known) < 8:  # nothing to go by here: the rest of the skin decides
-            known = np.where(seen & (layer == SKIN))[0]
-        if not len(unknown) or not len(known):
-            continue
-        tree = cKDTree(points[known])
-        distance, nearest = tree.query(points[unknown] * np.array([-1.0, 1.0, 1.0]), k=3)
-        mirrored = distance[:, 0] < 0.005
-        filled[unknown[mirrored]] = colors[known[nearest[mirrored]]].mean(1)
-        known = np.concatenate([known, unknown[mirrored]])
-        unknown = unknown[~mirrored]
-        if len(unknown):
-            distance, nearest = cKDTree(points[known]).query(points[unknown], k=min(12, len(known)))
-            weight = 1 / (distance + 5e-4) ** 2
-            weight /= weight.sum(1, keepdims=True)
-            local = (filled[known[nearest]] * weight[..., None]).sum(1)
-            # The last anchors before the unseen lie at silhouettes, where colours are least sure:
-            # farther in, the part's usual colour takes over.
-            near = np.exp(-distance[:, :1] / _FILL_REACH_M)
-            filled[unknown] = near * local + (1 - near) * np.median(filled[known], axis=0)
-    return filled

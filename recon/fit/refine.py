@@ -122,7 +122,7 @@ class _Model:
         footprint = torch.from_numpy(start.footprint_m)[:, None].log()
         low, high = (footprint + math.log(limit) for limit in config.scale_range)
         values, rates = self.attributes, config.learning_rates
-        look, geometry = start.confidence
+        look, opacity, geometry = start.confidence
         # Hair and sheet are coarser than skin: they move in steps of their own size.
         coarse = torch.from_numpy(start.footprint_m)[:, None] / _SKIN_FOOTPRINT_M
         reach_m = geometry * coarse.clamp(0.5, 4.0)
@@ -136,9 +136,8 @@ class _Model:
                 values.log_scales, geometry, rates.log_scales,
                 _Regularity(0.0, config.scale_prior), (low, high),
             ),
-            # What sticks out of the silhouette must be able to fade, seen or not.
             _Steps(
-                values.opacity_logits, torch.ones(()), rates.opacity_logits,
+                values.opacity_logits, opacity[:, 0], rates.opacity_logits,
                 limits=(-logit, logit),
             ),
             _Steps(values.colors, look, rates.colors, color, (0.0, MAX_ALBEDO)),

@@ -37,7 +37,8 @@ _MAX_HAIR_SIGHTINGS = 8
 class Confidence(NamedTuple):
     """How freely refinement may move an anchor, 0..1, by how well the frames show it."""
 
-    look: Tensor  # [N, 1] for colour and opacity
+    look: Tensor  # [N, 1] for colour
+    opacity: Tensor  # [N, 1]
     geometry: Tensor  # [N, 1] for offset, rotation and scale: one view does not tell depth
 
 
@@ -90,7 +91,8 @@ def start_attributes(
         opacity_logits=tensor(np.log(opacity / (1 - opacity)).astype(np.float32)),
         colors=tensor(colors),
     )
-    return Start(attributes, _confidence(sighted), along.astype(np.float32), first.light)
+    confidence = _confidence(sighted, template)
+    return Start(attributes, confidence, along.astype(np.float32), first.light)
 
 
 def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: SheetStart) -> None:
@@ -108,7 +110,11 @@ def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: S
     colors[bare] = np.median(look[nearest], axis=1)
 
 
-def _confidence(sightings: np.ndarray) -> Confidence:
+def _confidence(sightings: np.ndarray, template: Template) -> Confidence:
     look = np.clip(sightings, _UNSEEN, 1.0)
+    # What sticks out of the silhouette, or through the lips, must be able to fade, seen or not;
+    # lids must not, or closed eyes look through them.
+    opacity = np.where(template.is_part("face", "eyelids").numpy(), look, 1.0)
     geometry = look * sightings / (sightings + _FRAMES_FOR_DEPTH)
-    return Confidence(*(torch.from_numpy(value)[:, None] for value in (look, geometry)))
+    columns = (look, opacity, geometry)
+    return Confidence(*(torch.from_numpy(value.astype(np.float32))[:, None] for value in columns))

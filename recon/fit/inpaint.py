@@ -1,0 +1,131 @@
+"""Colours for what no frame shows: mirrored, spread without seams, and with the texture of hair."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import spsolve
+from scipy.spatial import KDTree
+
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
+
+_MIRROR_REACH_M = 0.005
+_MIRROR_TRUST = 0.5  # a face is nearly symmetric, its light and its hair are not
+_SMOOTHNESS = 0.004  # against trust 1: what is seen well stays sharp, what is seen aslant blends
+_USUAL = 1e-5  # pull toward the part's usual colour, felt only far from anything seen
+_NEIGHBOURS = 8
+_MIN_KNOWN = 8
+_LID_REACH_M = 0.025  # a neighbourhood of the eye that is mostly skin
+_EARS_Z = -0.092  # head frame: the plane that mirrors the front of the hair to its back
+_NAPE_Y = -0.04
+_TEXTURE_NEIGHBOURS = 24
+
+
+def fill_unseen(template: Template, colors: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """Colours [N, 3] everywhere, from those [N, 3] with a trust [N] of 0 (unseen) to 1 (seen well)."""
+    points = template.neutral_points().numpy()
+    hair = _hair(template)
+    # Beside the neck the hair layers meet the collar, and a frame sees now one, now the other.
+    trust = np.where(hair & (points[:, 1] < _NAPE_Y), 0.0, trust)
+    filled, known_anywhere = colors.copy(), trust > 0
+    for group in _groups(template, hair):
+        members = np.where(group)[0]
+        known = trust[members] > 0
+        if known.sum() < _MIN_KNOWN:  # nothing to go by here: the rest of the skin decides
+            skin = known_anywhere & (template.layer.numpy() == SKIN)
+            if skin.any():
+                filled[members] = np.median(colors[skin], axis=0)
+            continue
+        value, belief = _mirrored(points[members], colors[members], trust[members])
+        usual = np.median(colors[members][known], axis=0)
+        filled[members] = _spread(points[members], value, belief**2, usual)
+    _cover_lids(template, points, filled, trust)
+    _texture_hair(points, filled, colors, trust, hair)
+    return filled
+
+
+def _hair(template: Template) -> np.ndarray:
+    layer = template.layer.numpy()
+    return (layer == HAIR_INNER) | (layer == HAIR_OUTER)
+
+
+def _groups(template: Template, hair: np.ndarray) -> list[np.ndarray]:
+    parts = [
+        ("face", "eyelids", "ears"),
+        ("neck", "bust"),
+        ("left_eyeball", "right_eyeball"),
+        ("upper_teeth", "lower_teeth"),
+    ]
+    groups = [template.is_part(*names).numpy() for names in parts]
+    return [*groups, hair | template.is_part("scalp").numpy()]
+
+
+def _mirrored(
+    points: np.ndarray, colors: np.ndarray, trust: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unseen members take the colour of their mirror image where that is seen."""
+    known = np.where(trust > 0)[0]
+    reflected = points * np.array([-1.0, 1.0, 1.0])
+    distance, nearest = KDTree(points[known]).query(reflected, k=3)
+    use = (trust == 0) & (distance[:, 0] < _MIRROR_REACH_M)
+    value, belief = colors.copy(), trust.copy()
+    value[use] = colors[known[nearest[use]]].mean(1)
+    belief[use] = _MIRROR_TRUST * trust[known[nearest[use]]].mean(1)
+    return value, belief
+
+
+def _spread(
+    points: np.ndarray, colors: np.ndarray, weight: np.ndarray, usual: np.ndarray
+) -> np.ndarray:
+    """The smoothest colours that keep to the data as far as it is trusted: a membrane [M, 3]."""
+    count = len(points)
+    neighbours = KDTree(points).query(points, k=_NEIGHBOURS + 1)[1][:, 1:]
+    rows = np.repeat(np.arange(count), _NEIGHBOURS)
+    links = sp.csr_matrix(
+        (np.ones(count * _NEIGHBOURS), (rows, neighbours.reshape(-1))), (count, count)
+    )
+    links = (links + links.T) / 2
+    laplacian = sp.diags(np.asarray(links.sum(1)).ravel()) - links
+    system = (sp.diags(weight + _USUAL) + _SMOOTHNESS * laplacian).tocsc()
+    return spsolve(system, weight[:, None] * colors + _USUAL * usual)
+
+
+def _cover_lids(
+    template: Template, points: np.ndarray, filled: np.ndarray, trust: np.ndarray
+) -> None:
+    """Lid skin that open eyes hide is skin: not the lashes, brow and iris nearest to it."""
+    face = template.is_part("face", "eyelids").numpy()
+    eye = np.minimum(
+        *(
+            np.linalg.norm(points - np.array([side * 0.031, 0.002, 0.012]), axis=1)
+            for side in (1, -1)
+        )
+    )
+    hidden = np.where(face & (trust == 0) & (eye < _LID_REACH_M))[0]
+    shown = np.where(face & (trust > 0))[0]
+    if not len(hidden) or len(shown) < _MIN_KNOWN:
+        return
+    for anchor, near in zip(
+        hidden, KDTree(points[shown]).query_ball_point(points[hidden], _LID_REACH_M)
+    ):
+        if near:
+            filled[anchor] = np.median(filled[shown[near]], axis=0)
+
+
+def _texture_hair(
+    points: np.ndarray,
+    filled: np.ndarray,
+    colors: np.ndarray,
+    trust: np.ndarray,
+    hair: np.ndarray,
+) -> None:
+    """Unseen hair gets the strands of seen hair, mirrored from front to back, on its own colour."""
+    known, unknown = np.where(hair & (trust > 0.3))[0], np.where(hair & (trust == 0))[0]
+    if len(known) <= _TEXTURE_NEIGHBOURS or not len(unknown):
+        return
+    tree = KDTree(points[known])
+    around = tree.query(points[known], k=_TEXTURE_NEIGHBOURS)[1]
+    strands = colors[known] - colors[known][around].mean(1)
+    front = points[unknown].copy()
+    front[:, 2] = 2 * _EARS_Z - front[:, 2]
+    filled[unknown] += strands[tree.query(front)[1]]
