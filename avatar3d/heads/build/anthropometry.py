@@ -32,9 +32,7 @@ CRANIUM_FRONT = 0.095
 CRANIUM_EXPONENT = 2.25  # a little boxier than an ellipsoid (2)
 
 EAR_HEIGHT, EAR_WIDTH = 0.063, 0.036
-EAR_CENTRE: Point = np.array(
-    [0.0735, -0.020, -0.086]
-)  # its front 75-80 mm behind the eye
+EAR_CENTRE: Point = np.array([0.0735, -0.020, -0.086])  # its front 75-80 mm behind the eye
 EAR_TILT = 0.20  # rad; the upper end leans back
 EAR_PROTRUSION = 0.018
 

@@ -60,7 +60,7 @@ def main() -> None:
     corners, barycentrics = _fit_landmarks(
         _read_canonical(arguments.canonical), neutral, face, opening, np.array(ibug)
     )
-    for side, first in (("right", "right_eyeball"), ("left", "left_eyeball")):
+    for _side, first in (("right", "right_eyeball"), ("left", "left_eyeball")):
         start, end = _QUADS[first]
         eye = triangles[(quad >= start) & (quad < end)]
         iris_corners, iris_barycentrics = _fit_iris(neutral, eye)
@@ -132,9 +132,7 @@ def _fit_iris(neutral: np.ndarray, eye: np.ndarray) -> tuple[np.ndarray, np.ndar
     return front[triangle], barycentrics
 
 
-def similarity(
-    source: np.ndarray, target: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray]:
+def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Scale, rotation, translation that take source onto target (Umeyama 1991)."""
     source_mean, target_mean = source.mean(0), target.mean(0)
     a, b = source - source_mean, target - target_mean
