@@ -205,9 +205,10 @@ def _vertex_uv(packed: dict[str, np.ndarray], kept: np.ndarray) -> np.ndarray:
 
 
 def _mirror(points: np.ndarray) -> np.ndarray:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return cKDTree(points).query(points * np.array([-1.0, 1.0, 1.0]))[1].astype(np.int64)
+    _, index = KDTree(points).query(points * np.array([-1.0, 1.0, 1.0]))
+    return np.asarray(index, np.int64)
 
 
 def _find_triangles(triangles: np.ndarray, corners: np.ndarray) -> torch.Tensor:

@@ -59,9 +59,9 @@ def unproject(
     good = (weights > 0) & (weights >= 0.5 * weights.max(0))
     colors = _masked_median(samples, good)
 
-    sightings = np.minimum(weights / _CLEAR_COSINE, 1.0).sum(0)
+    sighted = np.minimum(weights / _CLEAR_COSINE, 1.0).sum(0)
     skin = np.median(colors[template.is_part("face").numpy() & seen], axis=0)
-    colors = fill_unseen(template, colors, np.minimum(sightings, 1.0))
+    colors = fill_unseen(template, colors, np.minimum(sighted, 1.0))
     brightness = skin.mean() / 0.6
     for parts, plausible in _PLAUSIBLE.items():
         inside = template.is_part(*parts).numpy()
@@ -75,7 +75,7 @@ def unproject(
     colors[scalp] *= 0.8  # under the hair it is darker than what the hair shows
     return FirstColors(
         colors=np.clip(colors, 0, MAX_ALBEDO).astype(np.float32),
-        sightings=sightings.astype(np.float32),
+        sightings=sighted.astype(np.float32),
         light=light,
     )
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
-from scipy.spatial import cKDTree
 
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
+from recon.fit.neighbours import neighbours
 from recon.fit.observation import Sighting, in_picture, sample
 
 _STEP_M = 0.0025
@@ -81,9 +81,10 @@ def _reach(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:
 def _spread(points: np.ndarray, values: np.ndarray, trust: np.ndarray) -> np.ndarray:
     """Values that follow their data where trusted and their neighbours elsewhere."""
     count = len(points)
-    neighbours = cKDTree(points).query(points, k=9)[1][:, 1:]
+    near = neighbours(points, 8)
     rows = np.repeat(np.arange(count), 8)
-    weights = sp.csr_matrix((np.ones(count * 8), (rows, neighbours.reshape(-1))), (count, count))
+    weights = sp.csr_matrix((np.ones(count * 8), (rows, near.reshape(-1))), (count, count))
     weights = (weights + weights.T) / 2
     laplacian = sp.diags(np.asarray(weights.sum(1)).ravel()) - weights
-    return spsolve((sp.diags(trust) + _SMOOTHNESS * laplacian).tocsc(), trust * values)
+    system = (sp.diags(trust) + _SMOOTHNESS * laplacian).tocsc()
+    return np.asarray(spsolve(system, trust * values))

@@ -8,6 +8,7 @@ from scipy.sparse.linalg import spsolve
 from scipy.spatial import KDTree
 
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
+from recon.fit.neighbours import nearest, neighbours
 
 _MIRROR_REACH_M = 0.005
 _MIRROR_TRUST = 0.5  # a face is nearly symmetric, its light and its hair are not
@@ -66,11 +67,11 @@ def _mirrored(
     """Unseen members take the colour of their mirror image where that is seen."""
     known = np.where(trust > 0)[0]
     reflected = points * np.array([-1.0, 1.0, 1.0])
-    distance, nearest = KDTree(points[known]).query(reflected, k=3)
+    distance, near = nearest(points[known], reflected, 3)
     use = (trust == 0) & (distance[:, 0] < _MIRROR_REACH_M)
     value, belief = colors.copy(), trust.copy()
-    value[use] = colors[known[nearest[use]]].mean(1)
-    belief[use] = _MIRROR_TRUST * trust[known[nearest[use]]].mean(1)
+    value[use] = colors[known[near[use]]].mean(1)
+    belief[use] = _MIRROR_TRUST * trust[known[near[use]]].mean(1)
     return value, belief
 
 
@@ -79,15 +80,13 @@ def _spread(
 ) -> np.ndarray:
     """The smoothest colours that keep to the data as far as it is trusted: a membrane [M, 3]."""
     count = len(points)
-    neighbours = KDTree(points).query(points, k=_NEIGHBOURS + 1)[1][:, 1:]
+    near = neighbours(points, _NEIGHBOURS)
     rows = np.repeat(np.arange(count), _NEIGHBOURS)
-    links = sp.csr_matrix(
-        (np.ones(count * _NEIGHBOURS), (rows, neighbours.reshape(-1))), (count, count)
-    )
+    links = sp.csr_matrix((np.ones(count * _NEIGHBOURS), (rows, near.reshape(-1))), (count, count))
     links = (links + links.T) / 2
     laplacian = sp.diags(np.asarray(links.sum(1)).ravel()) - links
     system = (sp.diags(weight + _USUAL) + _SMOOTHNESS * laplacian).tocsc()
-    return spsolve(system, weight[:, None] * colors + _USUAL * usual)
+    return np.asarray(spsolve(system, weight[:, None] * colors + _USUAL * usual))
 
 
 def _cover_lids(
@@ -123,9 +122,8 @@ def _texture_hair(
     known, unknown = np.where(hair & (trust > 0.3))[0], np.where(hair & (trust == 0))[0]
     if len(known) <= _TEXTURE_NEIGHBOURS or not len(unknown):
         return
-    tree = KDTree(points[known])
-    around = tree.query(points[known], k=_TEXTURE_NEIGHBOURS)[1]
+    around = nearest(points[known], points[known], _TEXTURE_NEIGHBOURS)[1]
     strands = colors[known] - colors[known][around].mean(1)
     front = points[unknown].copy()
     front[:, 2] = 2 * _EARS_Z - front[:, 2]
-    filled[unknown] += strands[tree.query(front)[1]]
+    filled[unknown] += strands[nearest(points[known], front)[1][:, 0]]

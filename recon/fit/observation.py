@@ -50,8 +50,8 @@ class Observation:
         straddle the picture's edge would otherwise teach the avatar to be white beyond it."""
         if self.valid.all():
             return self
-        row, column = distance_transform_edt(
-            ~self.valid, return_distances=False, return_indices=True
+        row, column = np.asarray(
+            distance_transform_edt(~self.valid, return_distances=False, return_indices=True)
         )
         return replace(self, colors=self.colors[row, column], matte=self.matte[row, column])
 

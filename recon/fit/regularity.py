@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatar3d.binding import SparseMap
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
+from recon.fit.neighbours import neighbours
 
 _NEIGHBOURS = 6
 
@@ -26,7 +26,7 @@ class Smoothness:
             members = np.where(group)[0]
             if len(members) <= _NEIGHBOURS:
                 continue
-            nearest = cKDTree(points[members]).query(points[members], k=_NEIGHBOURS + 1)[1][:, 1:]
+            nearest = neighbours(points[members], _NEIGHBOURS)
             rows.append(np.repeat(members, _NEIGHBOURS))
             columns.append(members[nearest].reshape(-1))
         row, column = np.concatenate(rows), np.concatenate(columns)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from avatar3d.template import SHEET, Template
+from recon.fit.neighbours import nearest
 from recon.fit.observation import Sighting, in_picture, sample
 
 _BEHIND_M = 0.015  # what only continues behind the head stands a little farther back
@@ -21,7 +21,9 @@ class SheetStart(NamedTuple):
     push_back: np.ndarray  # [M] metres along -normal
 
 
-def start_sheet(template: Template, sightings: Sequence[Sighting], reference: int) -> SheetStart:
+def start_sheet(
+    template: Template, sightings: Sequence[Sighting], reference: Sighting
+) -> SheetStart:
     """Opacity from the mattes where the sheet is seen beside the head, colours from the frames.
 
     Behind the head's rim, and below the chin, it continues for a few centimetres with the nearest
@@ -39,12 +41,12 @@ def start_sheet(template: Template, sightings: Sequence[Sighting], reference: in
     if keep.sum() > 20:
         points = template.neutral_points().numpy()[anchors]
         hidden = np.where(~keep & (~watched.any(0) | (~known & (opacity > 0.35))))[0]
-        distance, nearest = cKDTree(points[keep]).query(points[hidden], k=6)
+        distance, near = nearest(points[keep], points[hidden], 6)
         reach = np.where(points[hidden, 1] < -0.115, 0.05, 0.02)
         behind = _covered_by_head(reference, anchors[hidden])
         fill = (distance[:, 0] < reach) & behind
         filled = hidden[fill]
-        color[filled] = np.median(color[np.where(keep)[0][nearest[fill]]], axis=1)
+        color[filled] = np.median(color[np.where(keep)[0][near[fill]]], axis=1)
         opacity[filled] = 0.9
         push_back[filled] = _BEHIND_M
         keep[filled] = True

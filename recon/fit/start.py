@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatar3d.avatar import Attributes
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
 from recon.fit.colors import unproject
 from recon.fit.hair import hair_heights
+from recon.fit.neighbours import nearest
 from recon.fit.observation import Sighting
 from recon.fit.sheet import SheetStart, start_sheet
 
@@ -106,8 +106,8 @@ def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: S
         return
     where = np.concatenate([points[known], points[worn]])
     look = np.concatenate([colors[known], sheet.colors[np.isin(sheet.anchors, worn)]])
-    nearest = cKDTree(where[:, :2]).query(points[bare, :2], k=8)[1]
-    colors[bare] = np.median(look[nearest], axis=1)
+    near = nearest(where[:, :2], points[bare, :2], 8)[1]
+    colors[bare] = np.median(look[near], axis=1)
 
 
 def _confidence(sightings: np.ndarray, template: Template) -> Confidence:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 from scipy.interpolate import RBFInterpolator
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from avatar3d.heads.ict import _QUADS, _dequantise, _triangulate
 
@@ -98,9 +99,10 @@ def _fit_landmarks(
     # The contour bends little: its landmarks are not the same points of the skin in both sets.
     smoothing = np.where(np.arange(68) < 17, 2.0, 0.02)
     smoothing[[0, 1, 2, 14, 15, 16]] = 5.0
+    per_landmark: Any = smoothing  # SciPy takes an array too; its default hides that from checkers
     anchors = moved[MEDIAPIPE_OF_IBUG]
     moved = moved + RBFInterpolator(
-        anchors, target - anchors, kernel="thin_plate_spline", smoothing=smoothing
+        anchors, target - anchors, kernel="thin_plate_spline", smoothing=per_landmark
     )(moved)
 
     opening = jaw_opening[face].mean(1)
@@ -151,7 +153,7 @@ def closest_points(
         [(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]
     ) / float(steps)
     samples = np.einsum("gk,tkc->tgc", grid, vertices[triangles]).reshape(-1, 3)
-    nearest = cKDTree(samples).query(points)[1]
+    nearest = np.asarray(KDTree(samples).query(points)[1])
     return nearest // len(grid), grid[nearest % len(grid)]
 
 

@@ -1,0 +1,20 @@
+"""The nearest of a set of points: SciPy's tree with arrays of one shape whatever is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import KDTree
+
+
+def nearest(
+    points: np.ndarray, queries: np.ndarray, count: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices, [Q, count] each, of the points [P, D] nearest to queries [Q, D]."""
+    distance, index = KDTree(points).query(queries, k=count)
+    shape = (len(queries), count)
+    return np.asarray(distance).reshape(shape), np.asarray(index).reshape(shape)
+
+
+def neighbours(points: np.ndarray, count: int) -> np.ndarray:
+    """Indices [P, count] of every point's nearest others."""
+    return nearest(points, points, count + 1)[1][:, 1:]
