@@ -25,7 +25,7 @@ SHEET_PART = len(PARTS)  # the sheet belongs to the template, no head file has i
 
 # How the anchors are shared out: layer, parts, share of the whole.
 _SHARES: tuple[tuple[int, tuple[str, ...], float], ...] = (
-    (SKIN, ("face", "eyelids"), 0.340),
+    (SKIN, ("face", "eyelids"), 0.320),
     (SKIN, ("scalp",), 0.020),
     (SKIN, ("ears",), 0.025),
     (SKIN, ("neck",), 0.030),
@@ -33,9 +33,9 @@ _SHARES: tuple[tuple[int, tuple[str, ...], float], ...] = (
     (SKIN, ("left_eyeball", "right_eyeball"), 0.045),
     (SKIN, ("upper_teeth", "lower_teeth"), 0.030),
     (SKIN, ("gums", "tongue", "mouth"), 0.030),
-    (HAIR_INNER, ("hair",), 0.120),
-    (HAIR_OUTER, ("hair",), 0.060),
-    (SHEET, ("sheet",), 0.250),  # most of it stays empty: nobody has hair everywhere
+    (HAIR_INNER, ("hair",), 0.170),
+    (HAIR_OUTER, ("hair",), 0.070),
+    (SHEET, ("sheet",), 0.210),  # most of it stays empty: nobody has hair everywhere
 )
 # The sheet stands in the plane of the ears, behind the eyes, in the head frame (metres).
 _SHEET_Z = -0.092

@@ -13,9 +13,10 @@ class LearningRates:
     rotations: float = 0.004
     log_scales: float = 0.012
     opacity_logits: float = 0.03
-    colors: float = 0.008
-    basis_offsets: float = 2e-5  # metres
-    basis_colors: float = 0.003
+    colors: float = 0.004
+    # Slow: a basis that learns as fast as the rest explains single frames, not expressions.
+    basis_offsets: float = 6e-6  # metres
+    basis_colors: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class PoseRates:
 class RefineConfig:
     """Refinement of an avatar on its support frames."""
 
-    iterations: int = 260
+    # One photo is soon learned by heart; many frames disagree and take longer.
+    iterations: int = 60
+    iterations_per_frame: int = 12  # for each frame after the first
+    max_iterations: int = 280
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pose_rates: PoseRates = field(default_factory=PoseRates)
     refine_codes: bool = True
@@ -51,3 +55,8 @@ class RefineConfig:
     max_opacity_logit: float = 6.0
     max_offset_m: float = 0.06  # long hair; nothing of a head stands farther off
     seed: int = 0
+
+    def iterations_for(self, frame_count: int) -> int:
+        """Steps for so many support frames."""
+        wanted = self.iterations + self.iterations_per_frame * (frame_count - 1)
+        return min(wanted, max(self.max_iterations, self.iterations))

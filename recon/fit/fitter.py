@@ -25,7 +25,7 @@ from recon.track.tracking import Tracking
 class FitConfig:
     """What the fit makes: how many Gaussians, from pictures of what size, refined how."""
 
-    gaussian_count: int = 30_000
+    gaussian_count: int = 40_000
     # How firmly the light is held to neutral; None bakes it into the colours.
     light_ridge: float | None = 0.1
     refine: RefineConfig = field(default_factory=RefineConfig)

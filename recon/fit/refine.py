@@ -71,11 +71,10 @@ def refine(
     lit = template.lit
     order = _FrameOrder(len(observations), config.seed)
     losses = []
-    for iteration in range(config.iterations):
-        decay = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))
-        refine_pose = (
-            config.refine_codes and iteration >= config.refine_codes_after * config.iterations
-        )
+    steps = config.iterations_for(len(observations))
+    for iteration in range(steps):
+        decay = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * iteration / steps))
+        refine_pose = config.refine_codes and iteration >= config.refine_codes_after * steps
         frame = order.next()
         pose, target = poses[frame], targets[frame]
         frames, code = pose.frames(binding, refine_pose)
@@ -91,7 +90,7 @@ def refine(
             pose.step(decay)
         losses.append(float(loss.detach()))
         if progress:
-            progress(iteration + 1, config.iterations)
+            progress(iteration + 1, steps)
     return Refined(
         attributes=model.detached_attributes(),
         basis=model.detached_basis(),
