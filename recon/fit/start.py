@@ -19,10 +19,10 @@ from recon.fit.sheet import SheetStart, start_sheet
 
 # Standard deviations in units of the anchors' spacing: along the surface, and across it.
 _FOOTPRINT = {
-    SKIN: (0.75, 0.30),
-    HAIR_INNER: (0.95, 0.50),
-    HAIR_OUTER: (0.95, 0.50),
-    SHEET: (0.75, 0.20),
+    SKIN: (0.65, 0.30),
+    HAIR_INNER: (0.72, 0.45),
+    HAIR_OUTER: (0.72, 0.45),
+    SHEET: (0.65, 0.20),
 }
 _SPACING_LIMITS_M = (0.0004, 0.015)
 _THICKNESS = 1.0  # standard deviations
