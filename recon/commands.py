@@ -186,7 +186,8 @@ def benchmark(
         data: Folder with the clips (or with a folder `clips`).
         methods: ours (avatars), copy (the nearest support frame), warp2d (a 2D warp).
         shots: Numbers of support frames.
-        clips: Names of the clips; those of configs/benchmark/fewshot.yaml if not given.
+        clips: Names of the clips, or the first digits of their SHA-256; those of
+            configs/benchmark/fewshot.yaml if not given.
         head: Head model of `ours`: default, ict, or the path of its file.
         json: Write all figures here.
         markdown: Write them as tables here.

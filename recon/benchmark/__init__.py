@@ -1,7 +1,7 @@
 """Benchmarks: how well a method shows a person in poses that it has not seen."""
 
 from recon.benchmark.clip import PreparedClip, PreparedFrame
-from recon.benchmark.config import FewshotConfig, find_clips
+from recon.benchmark.config import FewshotConfig, NamedClip, find_clips
 from recon.benchmark.method import METHODS, Fitted, Method, get_method
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.report import Report
@@ -12,6 +12,7 @@ __all__ = [
     "FewshotConfig",
     "Fitted",
     "Method",
+    "NamedClip",
     "PreparedClip",
     "PreparedFrame",
     "Protocol",

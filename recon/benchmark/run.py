@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avatar3d.errors import UserError
 from avatar3d.progress import progress
 from recon.benchmark.cache import cached_clip
 from recon.benchmark.clip import PreparedClip
+from recon.benchmark.config import NamedClip
 from recon.benchmark.detect import Detector, picture_detector, version
 from recon.benchmark.method import Method, get_method
 from recon.benchmark.pictures import PictureFolder
@@ -33,7 +34,7 @@ class Quick:
 
 
 def run_fewshot(
-    clips: Sequence[Path | PreparedClip],
+    clips: Sequence[Path | NamedClip | PreparedClip],
     methods: Sequence[str | Method],
     shots: Sequence[int] = (1, 8, 32),
     *,
@@ -66,7 +67,7 @@ def run_fewshot(
         progress("few-shot benchmark", len(clips) * len(chosen) * len(shots)) as step,
     ):
         for clip in clips:
-            prepared = cached_clip(clip, protocol) if isinstance(clip, Path) else clip
+            prepared = _prepared(clip, protocol)
             test = thinned(prepared.test, test_frames)
             truths = [Truth.of(prepared.frame(index), detect) for index in test]
             folder = PictureFolder(pictures, prepared.name) if pictures else None
@@ -89,6 +90,12 @@ def run_fewshot(
         "quick": quick,
     }
     return make_report(NAME, settings, rows, summarize(rows))
+
+
+def _prepared(clip: Path | NamedClip | PreparedClip, protocol: Protocol) -> PreparedClip:
+    if isinstance(clip, NamedClip):
+        return replace(cached_clip(clip.path, protocol), name=clip.name)
+    return cached_clip(clip, protocol) if isinstance(clip, Path) else clip
 
 
 def measure(

@@ -15,24 +15,24 @@ from recon.clip_motion import track_clip
 from render.frames import frames
 from render.metrics.akd import akd
 from render.metrics.psnr import psnr
-from tests.support.data import data_file
+from tests.support.data import data_file_by_hash
 
 SIZE_PX = 256
-# file, least face PSNR in dB, greatest lip distance in px at 256; beside them what was measured.
+# SHA-256, least face PSNR in dB, greatest lip distance in px at 256; beside them what was measured.
 CASES = [
-    ("clips/styletalk_obama2.mp4", 25.3, 1.2),  # 26.8, 0.65
-    ("clips/lp_d10.mp4", 26.2, 1.2),  # 27.7, 0.70
-    ("photos/celeba_000050.jpg", 20.4, 0.9),  # 21.9, 0.35
-    ("photos/set_B_13.jpg", 25.1, 0.9),  # 26.6, 0.34
+    ("469e133cf016", 25.3, 1.2),  # 26.8, 0.65
+    ("ac7ee3c24190", 26.2, 1.2),  # 27.7, 0.70
+    ("36029289c888", 20.4, 0.9),  # 21.9, 0.35
+    ("d41e73cf9d39", 25.1, 0.9),  # 26.6, 0.34
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "least_db", "most_px"), CASES)
-def test_a_real_person(file: str, least_db: float, most_px: float, tmp_path: Path):
-    made = create(data_file(file), load_preset(CreateConfig, "create", "draft"))
+@pytest.mark.parametrize(("digest", "least_db", "most_px"), CASES)
+def test_a_real_person(digest: str, least_db: float, most_px: float, tmp_path: Path):
+    made = create(data_file_by_hash(digest), load_preset(CreateConfig, "create", "draft"))
     face_db, lips_px = judge(made)
-    print(f"{file}: face {face_db:.2f} dB, lips {lips_px:.2f} px, {made.seconds}")
+    print(f"{digest}: face {face_db:.2f} dB, lips {lips_px:.2f} px, {made.seconds}")
     assert face_db > least_db
     assert lips_px < most_px
     made.avatar.save(tmp_path / "me.avatar")
@@ -71,7 +71,7 @@ def test_the_motion_of_a_real_clip_is_semantic():
     """Codes stay in 0..1, few are active, and the face is followed through the clip."""
     from avatar3d.heads import load_head
 
-    clip = track_clip(data_file("clips/lp_d10.mp4"), load_head("default"))
+    clip = track_clip(data_file_by_hash("ac7ee3c24190"), load_head("default"))
     coefficients = clip.motion.codes.coefficients
     assert clip.found.mean() > 0.98
     assert coefficients.min() >= 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recon.benchmark.run import run_fewshot
-from tests.support.data import data_file
+from tests.support.data import data_file_by_hash
 
 pytest.importorskip("mediapipe", reason="needs the extra recon")
 pytest.importorskip("flip_evaluator", reason="FLIP needs the extra bench")
@@ -13,7 +13,7 @@ pytest.importorskip("flip_evaluator", reason="FLIP needs the extra bench")
 
 def test_baselines_on_a_real_clip(tmp_path, monkeypatch):
     monkeypatch.setenv("AVATAR3D_CACHE", str(tmp_path))
-    clip = data_file("clips/vr_1.mp4")
+    clip = data_file_by_hash("60fb69b90af2")
     summary = run_fewshot([clip], ["copy", "warp2d"], (1,), quick=True).summary
     # On all 32 test frames these figures equal the study's (docs/benchmarks/README.md); here they
     # stand for eight of them. Another processor may move the last digit.

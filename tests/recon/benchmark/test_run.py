@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 
 from avatar3d.config import load_preset
 from avatar3d.errors import UserError
-from recon.benchmark.config import FewshotConfig, find_clips
+from recon.benchmark.config import FewshotConfig, NamedClip, find_clips
 from recon.benchmark.method import Fitted, Method
 from recon.benchmark.pictures import write_png
 from recon.benchmark.prepare import prepare_clip
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.run import run_fewshot, summarize
 from tests.recon.benchmark.synthetic import face_landmarks, fixed_detector, make_clip
+from tests.support.data import data_file_by_hash
 
 cv2 = pytest.importorskip("cv2", reason="needs the extra recon")
 pytest.importorskip("flip_evaluator", reason="FLIP needs the extra bench")
@@ -192,11 +194,53 @@ def test_the_preset_names_the_clips_that_are_looked_for(tmp_path):
     config = load_preset(FewshotConfig, "benchmark", "fewshot")
     assert len(config.clips) == 8
     assert config.shots == (1, 8, 32)
-    (tmp_path / "clips").mkdir()
-    for name in config.clips:
-        (tmp_path / "clips" / f"{name}.mp4").touch()
-    assert [path.stem for path in find_clips(tmp_path, config.clips)] == list(config.clips)
-    assert len(find_clips(tmp_path)) == 8
+    assert len({data_file_by_hash(digest) for digest in config.clips}) == 8
+
+
+def test_clips_are_found_by_name_and_by_hash(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "one.mp4").write_bytes(b"1")
+    (folder / "two.mkv").write_bytes(b"2")
+    (folder / "notes.txt").write_bytes(b"3")
+    digest = hashlib.sha256(b"2").hexdigest()
+    assert find_clips(tmp_path) == [
+        ("one", folder / "one.mp4"),
+        ("two", folder / "two.mkv"),
+    ]
+    for digits in (digest[:6], digest[:12], digest):
+        found = find_clips(tmp_path, [digits, "one"])
+        assert [clip.name for clip in found] == [f"clip_{digest[:6]}", "one"]
+        assert found[0].path == folder / "two.mkv"
+    with pytest.raises(UserError, match="must hold the clips"):
+        find_clips(tmp_path, [digest[:5]])
+    # The same bytes twice are one clip; two clips that begin alike are a question.
+    (folder / "copy.mp4").write_bytes(b"2")
+    assert len(find_clips(tmp_path, [digest])) == 1
+    first, second, digits = alike_in_six_digits()
+    (folder / "first.mp4").write_bytes(first)
+    (folder / "second.mp4").write_bytes(second)
+    with pytest.raises(UserError, match="give more digits"):
+        find_clips(tmp_path, [digits])
+
+
+def alike_in_six_digits() -> tuple[bytes, bytes, str]:
+    """Two contents whose SHA-256 begin alike: some thousand tries, by the birthday paradox."""
+    met: dict[str, bytes] = {}
+    for content in (str(number).encode() for number in range(1_000_000)):
+        digits = hashlib.sha256(content).hexdigest()[:6]
+        if digits in met:
+            return met[digits], content, digits
+        met[digits] = content
+    raise AssertionError("no two alike")
+
+
+def test_reports_call_a_clip_as_it_was_asked_for(monkeypatch, tmp_path, cheap_scores):
+    monkeypatch.setattr("recon.benchmark.run.cached_clip", lambda path, protocol: CLIP)
+    clip = NamedClip("clip_0123ab", tmp_path / "someone.mp4")
+    report = run_fewshot([clip], ["copy"], (1,), quick=True, detector=fixed_detector)
+    assert {row["clip"] for row in report.rows} == {"clip_0123ab"}
+    assert "someone" not in report.markdown()
 
 
 def test_missing_clips_are_named(tmp_path):

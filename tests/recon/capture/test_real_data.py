@@ -16,18 +16,26 @@ from recon.capture import (
     stable_head_crop,
     track_faces,
 )
-from tests.support.data import data_file
+from tests.support.data import data_file_by_hash
 
 pytest.importorskip("mediapipe", reason="MediaPipe is not installed (extra recon)")
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["set_J_24.jpg", "deca_1.jpg", "paint_lp_s9.jpg", "statue_anitalker.jpg", "a2f_exp4.png",
-     "sh_100.jpg", "lp_s11.jpg", "celeba_000050.jpg"],
-)  # fmt: skip
-def test_photos_of_many_kinds(name: str) -> None:
-    (frame,) = prepare([read_photo(data_file(f"photos/{name}"))], size=256)
+    "digest",
+    [
+        pytest.param("7205b65401e6", id="studio"),
+        pytest.param("18ebc0c683a4", id="photo"),
+        pytest.param("04b306d14ea4", id="painting"),
+        pytest.param("f0ebcc6ec11b", id="statue"),
+        pytest.param("882157394608", id="grimace"),
+        pytest.param("b8d68771b387", id="portrait"),
+        pytest.param("be0e00f77643", id="glasses"),
+        pytest.param("36029289c888", id="small"),
+    ],
+)
+def test_photos_of_many_kinds(digest: str) -> None:
+    (frame,) = prepare([read_photo(data_file_by_hash(digest))], size=256)
     inside = frame.landmarks[:468, :2].astype(int).clip(0, 255)
     assert frame.matte[inside[:, 1], inside[:, 0]].mean() > 0.95
     assert 0.2 < float(frame.matte.mean()) < 0.9
@@ -35,7 +43,7 @@ def test_photos_of_many_kinds(name: str) -> None:
 
 def test_studio_background_is_removed() -> None:
     """A blue wall behind brown hair: what is opaque holds no blue, what is blue is not opaque."""
-    (frame,) = prepare([read_photo(data_file("photos/set_J_24.jpg"))], size=256)
+    (frame,) = prepare([read_photo(data_file_by_hash("7205b65401e6"))], size=256)
     red, blue = frame.image[..., 0], frame.image[..., 2]
     wall = (blue - red > 0.3) & frame.valid
     assert frame.matte[wall].mean() < 0.03
@@ -44,7 +52,7 @@ def test_studio_background_is_removed() -> None:
 
 
 def test_clip_from_file_to_frames() -> None:
-    path = data_file("clips/mt_wojtek.mp4")
+    path = data_file_by_hash("7d5c918a975c")
     assert read_video_info(path).frame_count == 400
     track = track_faces(read_video(path, max_frames=60))
     assert track.found.all()
@@ -61,17 +69,17 @@ def test_clip_from_file_to_frames() -> None:
 
 
 def test_clip_with_oblong_pixels_shows_a_square_picture() -> None:
-    frame = next(read_video(data_file("clips/lp_d9.mp4")))
+    frame = next(read_video(data_file_by_hash("9a414aa1d547")))
     assert frame.image.shape == (480, 480, 3)
 
 
 def test_phone_frame_is_upright() -> None:
-    frame = next(read_video(data_file("clips/lp_d13.mp4")))
+    frame = next(read_video(data_file_by_hash("d03e39c28323")))
     face = detect_one(frame)
     assert face.landmarks[152, 1] > face.landmarks[10, 1] + 100
 
 
-@pytest.mark.parametrize("numbers", [(38, 39, 41)])
-def test_photos_of_one_person_pass(numbers: tuple[int, ...]) -> None:
-    photos = [read_photo(data_file(f"photos/set_D_{number}.jpg")) for number in numbers]
+def test_photos_of_one_person_pass() -> None:
+    digests = ("c4410cd7631b", "7b25dfaa3a91", "0e41747b4fc1")
+    photos = [read_photo(data_file_by_hash(digest)) for digest in digests]
     check_same_person(prepare(photos, size=256))

@@ -11,23 +11,23 @@ from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.heads import load_head
 from recon.track import Tracking, track_frames, track_support
 from recon.track.figures import tracking_figures
-from tests.support.data import data_file
+from tests.support.data import data_file_by_hash
 
 pytest.importorskip("mediapipe", reason="landmarks of real clips need the extra recon")
 
 
-def landmarks_of(name: str, step: int, end: int) -> np.ndarray:
+def landmarks_of(digest: str, step: int, end: int) -> np.ndarray:
     """Landmarks [F, 478, 3] of every `step`-th frame, px of a 512 crop."""
     from recon.capture import read_video, stable_head_crop, track_faces
 
-    frames = read_video(data_file(f"clips/{name}"), indices=range(0, end, step))
+    frames = read_video(data_file_by_hash(digest), indices=range(0, end, step))
     found = track_faces(frames).landmarks
     return stable_head_crop(found).to_crop(found)
 
 
 @pytest.fixture(scope="module")
 def happy() -> tuple[np.ndarray, Tracking]:
-    landmarks = landmarks_of("mead_W009_happy.mp4", 2, 108)
+    landmarks = landmarks_of("cc25ac2663dd", 2, 108)
     return landmarks, track_support(landmarks[::8], 512, load_head("default"))
 
 
@@ -59,7 +59,7 @@ def test_figures_of_a_real_clip(happy: tuple[np.ndarray, Tracking]) -> None:
 
 
 def test_a_turned_head_turns_the_same_way() -> None:
-    landmarks = landmarks_of("mt_wojtek.mp4", 12, 240)
+    landmarks = landmarks_of("7d5c918a975c", 12, 240)
     tracking = track_support(landmarks[:10], 512, load_head("default"))
     codes = track_frames(tracking, landmarks)
     forward = quaternion_to_matrix(codes.head_rotation)[:, :, 2]
