@@ -155,7 +155,7 @@ def _hair_region(head: HeadModel, centre: Tensor) -> Tensor:
     brow = head.neutral[head.triangles[head.landmark_triangles[10]]].mean(0)[1]
     scalp = _in_parts(head, "scalp")
     forehead = _in_parts(head, "face") & (y > brow - 0.012)
-    nape = _in_parts(head, "neck") & (z < -0.075) & (y > -0.13)
+    nape = _in_parts(head, "neck") & (z < -0.075) & (y > -0.075)
     temples = _in_parts(head, "face") & (z < -0.05) & (y > -0.06)
     return scalp | forehead | nape | temples
 

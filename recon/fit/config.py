@@ -13,7 +13,7 @@ class LearningRates:
     rotations: float = 0.004
     log_scales: float = 0.012
     opacity_logits: float = 0.03
-    colors: float = 0.004
+    colors: float = 0.005
     # Slow: a basis that learns as fast as the rest explains single frames, not expressions.
     basis_offsets: float = 6e-6  # metres
     basis_colors: float = 0.001
@@ -34,8 +34,8 @@ class RefineConfig:
     """Refinement of an avatar on its support frames."""
 
     # One photo is soon learned by heart; many frames disagree and take longer.
-    iterations: int = 60
-    iterations_per_frame: int = 12  # for each frame after the first
+    iterations: int = 90
+    iterations_per_frame: int = 10  # for each frame after the first
     max_iterations: int = 280
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pose_rates: PoseRates = field(default_factory=PoseRates)
