@@ -13,13 +13,16 @@ from recon.fit.neighbours import nearest, neighbours
 _MIRROR_REACH_M = 0.005
 _MIRROR_TRUST = 0.5  # a face is nearly symmetric, its light and its hair are not
 _SMOOTHNESS = 0.004  # against trust 1: what is seen well stays sharp, what is seen aslant blends
-_USUAL = 1e-5  # pull toward the part's usual colour, felt only far from anything seen
+_USUAL = 3e-4  # pull toward the part's usual colour, felt only far from anything seen
 _NEIGHBOURS = 8
 _MIN_KNOWN = 8
 _LID_REACH_M = 0.025  # a neighbourhood of the eye that is mostly skin
 _EARS_Z = -0.092  # head frame: the plane that mirrors the front of the hair to its back
 _NAPE_Y = -0.04
 _TEXTURE_NEIGHBOURS = 24
+_TEXTURE_REACH_M = 0.02
+_STRIDE = 619  # a prime, so that neighbours take strands from far apart
+_MAX_STRAND = 0.08  # a hairline's step from skin to hair is no strand
 
 
 def fill_unseen(template: Template, colors: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -126,4 +129,8 @@ def _texture_hair(
     strands = colors[known] - colors[known][around].mean(1)
     front = points[unknown].copy()
     front[:, 2] = 2 * _EARS_Z - front[:, 2]
-    filled[unknown] += strands[nearest(points[known], front)[1][:, 0]]
+    distance, mirrored = nearest(points[known], front)
+    # Where the front shows no hair, as at the nape, any strand does; one for all would be a patch.
+    anywhere = np.arange(len(unknown)) * _STRIDE % len(known)
+    source = np.where(distance[:, 0] < _TEXTURE_REACH_M, mirrored[:, 0], anywhere)
+    filled[unknown] += np.clip(strands[source], -_MAX_STRAND, _MAX_STRAND)
