@@ -1,0 +1,71 @@
+"""What a frame shows of the anchors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recon.fit.observation import in_picture, sample
+from tests.recon.fit.synthetic import EVERYWHERE, SIZE_PX, disc, look, observe, scene, turned
+
+
+def test_samples_are_bilinear_with_pixel_centres_at_half():
+    image = np.arange(12, dtype=np.float32).reshape(3, 4)
+    points = np.array([[0.5, 0.5], [3.5, 2.5], [1.0, 0.5], [1.5, 1.0], [-5.0, -5.0]])
+    assert sample(image, points) == pytest.approx([0, 11, 0.5, 3, 0], abs=0.02)
+    stacked = np.stack([image, 2 * image], axis=-1)
+    np.testing.assert_allclose(sample(stacked, points)[:, 1], 2 * sample(image, points))
+
+
+def test_outside_the_picture_its_edge_goes_on():
+    valid = np.zeros((SIZE_PX, SIZE_PX), bool)
+    valid[:, 20:] = True
+    ramp = np.repeat(np.linspace(0, 1, SIZE_PX)[None], SIZE_PX, axis=0)
+    observation = observe(np.repeat(ramp[..., None], 3, axis=-1), EVERYWHERE, valid)
+    continued = observation.continued()
+    np.testing.assert_allclose(continued.colors[:, :20, 0], ramp[0, 20], atol=1e-6)
+    np.testing.assert_array_equal(continued.colors[:, 20:], observation.colors[:, 20:])
+    inside = in_picture(observation, np.array([[10.0, 50.0], [50.0, 50.0], [95.9, 50.0]]))
+    assert inside.tolist() == [False, True, False]
+    whole = observe((1, 1, 1), EVERYWHERE)
+    assert whole.continued() is whole
+
+
+def test_the_core_leaves_the_rim_out():
+    observation = observe((1, 1, 1), disc(48, 48, 30))
+    assert not (observation.core > observation.matte).any()
+    assert 0 < (observation.matte - observation.core).sum() < 4 * 2 * np.pi * 30
+    # Where the crop leaves the picture there is no rim of the person.
+    assert observe((1, 1, 1), EVERYWHERE).core.min() == 1
+
+
+def test_the_person_over_a_colour():
+    observation = observe((1, 0, 0), disc(48, 48, 30))
+    over = observation.over((0, 0, 1))
+    assert over[48, 48].tolist() == [1, 0, 0]
+    assert over[0, 0].tolist() == [0, 0, 1]
+
+
+def test_lids_are_folded_while_the_eyes_are_open():
+    template, _ = scene()
+    observation = observe((0.5, 0.5, 0.5), EVERYWHERE)
+    opened = look(observation).folded
+    closed = look(observation, turned(eyeBlinkLeft=1.0, eyeBlinkRight=1.0)).folded
+    assert opened.any()
+    assert not closed.any()
+    x, y, z = template.neutral_points().numpy()[opened].T
+    assert (np.hypot(np.abs(x) - 0.031, y) < 0.03).all()
+    assert (z > -0.02).all()
+    left_shut = look(observation, turned(eyeBlinkLeft=1.0)).folded
+    assert (template.neutral_points().numpy()[left_shut, 0] < 0).all()
+
+
+def test_the_head_hides_its_back():
+    """The depth is that of the nose in the middle, and nothing behind the camera's side faces it."""
+    sighting = look(observe((1, 1, 1), EVERYWHERE))
+    middle = sighting.depth[SIZE_PX // 2 - 10 : SIZE_PX // 2 + 20, SIZE_PX // 2]
+    assert 0.82 < middle.min() < 0.9  # the eyes lie at 0.9, the nose before them
+    assert np.isinf(sighting.depth[0, 0])
+    facing = sighting.facing(sighting.positions, sighting.normals)
+    face = scene().template.is_part("face").numpy() & (sighting.positions[:, 2] > 0)
+    assert (facing[face] > 0).mean() > 0.95

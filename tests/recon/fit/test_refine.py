@@ -1,0 +1,133 @@
+"""Refinement on a tiny scene whose truth is an avatar: it nears it, and leaves alone what it
+cannot see."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from avatar3d.avatar import Attributes
+from avatar3d.codes import ExpressionCode
+from recon.fit.config import RefineConfig
+from recon.fit.observation import Observation
+from recon.fit.refine import Refined, refine
+from recon.fit.start import Start, start_attributes
+from tests.recon.fit.synthetic import CAMERA, COUNT, look, photograph, scene, turned
+from tests.support.avatars import plain_avatar
+
+CONFIG = RefineConfig(iterations=40, basis_rank=0, refine_codes=False)
+
+
+@lru_cache(maxsize=1)
+def truth() -> tuple[list[Observation], ExpressionCode]:
+    """Two pictures of a motley head."""
+    template = scene().template
+    avatar = plain_avatar(COUNT)
+    pattern = 0.5 + 0.3 * torch.sin(90 * template.neutral_points())
+    covering = template.spacing.clamp(4e-4, 1e-2).log()[:, None].expand(-1, 3)
+    attributes = replace(
+        avatar.attributes, colors=pattern, log_scales=covering, opacity_logits=torch.full((COUNT,), 4.0)
+    )  # fmt: skip
+    codes = [turned(0.1), turned(-0.15, jawOpen=0.3)]
+    shots = [photograph(replace(avatar, attributes=attributes), code) for code in codes]
+    return shots, ExpressionCode.stack(codes)
+
+
+@lru_cache(maxsize=1)
+def start() -> Start:
+    observations, codes = truth()
+    sightings = [look(o, codes.at(index)) for index, o in enumerate(observations)]
+    return start_attributes(scene().template, sightings, 0)
+
+
+def refined(config: RefineConfig = CONFIG, codes: ExpressionCode | None = None) -> Refined:
+    template, binding = scene()
+    observations, tracked = truth()
+    return refine(template, binding, start(), observations, codes or tracked, CAMERA, config)
+
+
+def test_the_start_is_sound():
+    attributes = start().attributes
+    for field in fields(Attributes):
+        value = getattr(attributes, field.name)
+        assert value.shape[0] == COUNT
+        assert value.dtype == torch.float32
+        assert value.isfinite().all()
+    for confidence in start().confidence:
+        assert confidence.shape == (COUNT, 1)
+        assert 0 <= confidence.min() < confidence.max() <= 1
+
+
+def test_the_loss_falls():
+    losses = refined().losses
+    assert len(losses) >= 20
+    # Frames and backgrounds alternate: four steps see each once.
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+
+
+def test_what_no_frame_shows_stays_nearly_where_it_was():
+    before, after = start().attributes, refined().attributes
+    look_confidence = start().confidence.look[:, 0]
+    seen, unseen = look_confidence > 0.9, look_confidence == look_confidence.min()
+    assert seen.sum() > 300
+    assert unseen.sum() > 300
+    for name in ("offsets", "colors", "log_scales"):
+        moved = (getattr(after, name) - getattr(before, name)).norm(dim=-1)
+        assert moved[unseen].mean() < 0.2 * moved[seen].mean(), name
+
+
+def test_limits_hold():
+    after, footprint = refined().attributes, torch.from_numpy(start().footprint_m)
+    low, high = CONFIG.scale_range
+    relative = after.log_scales.exp() / footprint[:, None]
+    assert relative.max() < high * 1.001
+    assert relative.min() > low * 0.999
+    assert after.offsets.abs().max() <= CONFIG.max_offset_m
+    assert after.opacity_logits.abs().max() <= CONFIG.max_opacity_logit
+    assert after.colors.min() >= 0
+
+
+def test_a_seed_decides_everything():
+    config = replace(CONFIG, iterations=10, basis_rank=2, refine_codes=True)
+    one, again = refined(config), refined(config)
+    assert one.losses == again.losses
+    for field in fields(Attributes):
+        a, b = (getattr(result.attributes, field.name) for result in (one, again))
+        assert torch.equal(a, b), field.name
+    for a, b in zip(one.codes, again.codes):
+        assert torch.equal(a, b)
+
+
+def test_codes_stay_when_they_are_not_refined():
+    _, tracked = truth()
+    for a, b in zip(refined(replace(CONFIG, iterations=4)).codes, tracked):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_shifted_pose_is_brought_back():
+    """The tracked head stands two millimetres aside; its pixels say so."""
+    _, tracked = truth()
+    aside = tracked.head_translation + torch.tensor([0.002, 0.0, 0.0])
+    config = replace(CONFIG, iterations=60, refine_codes=True, refine_codes_after=0.0)
+    # The attributes' start was made with the true poses, so only the pose is wrong.
+    codes = refined(config, tracked._replace(head_translation=aside)).codes
+    error = (codes.head_translation - tracked.head_translation)[:, 0].abs()
+    assert error.mean() < 0.0013
+    assert codes.coefficients.min() >= 0
+    assert codes.coefficients.max() <= 1
+
+
+def test_progress_is_told():
+    template, binding = scene()
+    observations, codes = truth()
+    seen: list[tuple[int, int]] = []
+    config = replace(CONFIG, iterations=3)
+    result = refine(
+        template, binding, start(), observations, codes, CAMERA, config,
+        progress=lambda done, of: seen.append((done, of)),
+    )  # fmt: skip
+    total = len(result.losses)
+    assert seen == [(done, total) for done in range(1, total + 1)]

@@ -1,0 +1,51 @@
+"""The sheet behind the head: it takes what is seen beside the head, and nothing where nobody is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avatar3d.template import SHEET
+from recon.fit.sheet import start_sheet
+from tests.recon.fit.synthetic import EVERYWHERE, SIZE_PX, look, observe, scene
+
+RED, GREEN = np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.7, 0.2])
+
+
+def test_the_sheet_lies_where_the_matte_is():
+    """A person who fills the picture's lower two thirds, red on the left and green on the right."""
+    matte = EVERYWHERE.copy()
+    matte[:32] = 0
+    colors = np.where(np.arange(SIZE_PX)[None, :, None] < 48, RED, GREEN)
+    sighting = look(observe(np.repeat(colors, SIZE_PX, axis=0), matte))
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    assert (scene().template.layer.numpy()[sheet.anchors] == SHEET).all()
+    pixels, _ = sighting.project(sighting.positions[sheet.anchors])
+    seen = sheet.opacities > 0
+    assert seen.sum() > 50
+    assert (sheet.opacities <= 0.9).all()
+    assert not seen[pixels[:, 1] < 30].any()
+    beside = (np.abs(pixels[:, 0] - 48) > 36) & (pixels[:, 1] > 40) & (pixels[:, 1] < 90)
+    beside &= (pixels > 4).all(1) & (pixels < SIZE_PX - 4).all(1)
+    assert seen[beside].all()
+    left = beside & (pixels[:, 0] < 48)
+    np.testing.assert_allclose(sheet.colors[left], np.tile(RED, (left.sum(), 1)), atol=0.02)
+    right = beside & (pixels[:, 0] > 48)
+    np.testing.assert_allclose(sheet.colors[right], np.tile(GREEN, (right.sum(), 1)), atol=0.02)
+
+
+def test_behind_the_heads_rim_it_goes_on_a_little_farther_back():
+    sighting = look(observe(RED, EVERYWHERE))
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    pushed = sheet.push_back > 0
+    assert pushed.any()
+    assert (sheet.opacities[pushed] > 0).all()
+    pixels, _ = sighting.project(sighting.positions[sheet.anchors[pushed]])
+    row, column = pixels.astype(int).T.clip(0, SIZE_PX - 1)[::-1]
+    assert np.isfinite(sighting.depth[row, column]).mean() > 0.9  # the head is before them
+
+
+def test_nobody_there_means_nothing_there():
+    sighting = look(observe(RED, 0 * EVERYWHERE))
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    assert not sheet.opacities.any()
+    assert not sheet.push_back.any()
