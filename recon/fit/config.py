@@ -11,9 +11,9 @@ class LearningRates:
 
     offsets: float = 6e-5  # metres
     rotations: float = 0.004
-    log_scales: float = 0.012
+    log_scales: float = 0.03
     opacity_logits: float = 0.03
-    colors: float = 0.005
+    colors: float = 0.02
     # Slow: a basis that learns as fast as the rest explains single frames, not expressions.
     basis_offsets: float = 6e-6  # metres
     basis_colors: float = 0.001
@@ -36,21 +36,19 @@ class RefineConfig:
     # One photo is soon learned by heart; many frames disagree and take longer.
     iterations: int = 90
     iterations_per_frame: int = 10  # for each frame after the first
-    max_iterations: int = 280
+    max_iterations: int = 300
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pose_rates: PoseRates = field(default_factory=PoseRates)
     refine_codes: bool = True
     refine_codes_after: float = 0.15  # of the iterations: first let the colours settle
     basis_rank: int = 8  # 0: the look does not change with the code
-    ssim_weight: float = 0.2
+    ssim_weight: float = 0.3
     alpha_weight: float = 1.0
-    # Neighbouring anchors move alike; energies are means over the anchors.
-    offset_smoothness: float = 3e3  # per square metre
-    offset_prior: float = 2.5e2  # per square metre, toward the start
-    color_smoothness: float = 0.05
-    color_prior: float = 0.01
-    scale_prior: float = 0.01
-    basis_smoothness: float = 0.5  # of the attributes' own
+    # Colours change like their neighbours' and stay near the start; energies are means over the
+    # anchors. They are for one frame, and F frames outvote them F to one: colours that match one
+    # photo's every pixel fit no other pose, so only what neighbours share is learned from it.
+    color_smoothness: float = 12.0
+    color_prior: float = 0.5
     scale_range: tuple[float, float] = (0.25, 2.2)  # of the footprint
     max_opacity_logit: float = 6.0
     max_offset_m: float = 0.06  # long hair; nothing of a head stands farther off

@@ -126,33 +126,20 @@ class _Model:
         coarse = torch.from_numpy(start.footprint_m)[:, None] / _SKIN_FOOTPRINT_M
         reach_m = geometry * coarse.clamp(0.5, 4.0)
         logit, reach = config.max_opacity_logit, config.max_offset_m
-        offset = _Regularity(config.offset_smoothness, config.offset_prior)
-        color = _Regularity(config.color_smoothness, config.color_prior)
+        share = 1.0 / len(codes.coefficients)
+        color = _Regularity(share * config.color_smoothness, share * config.color_prior)
         self._steps = [
-            _Steps(values.offsets, reach_m, rates.offsets, offset, (-reach, reach)),
+            _Steps(values.offsets, reach_m, rates.offsets, (-reach, reach)),
             _Steps(values.rotations, geometry, rates.rotations),
-            _Steps(
-                values.log_scales, geometry, rates.log_scales,
-                _Regularity(0.0, config.scale_prior), (low, high),
-            ),
-            _Steps(
-                values.opacity_logits, opacity[:, 0], rates.opacity_logits,
-                limits=(-logit, logit),
-            ),
-            _Steps(values.colors, look, rates.colors, color, (0.0, MAX_ALBEDO)),
-        ]  # fmt: skip
+            _Steps(values.log_scales, geometry, rates.log_scales, (low, high)),
+            _Steps(values.opacity_logits, opacity[:, 0], rates.opacity_logits, (-logit, logit)),
+            _Steps(values.colors, look, rates.colors, (0.0, MAX_ALBEDO), color),
+        ]
         if self.basis is not None:
-            share = config.basis_smoothness
             self._steps += [
-                _Steps(
-                    self.basis.offsets, reach_m, rates.basis_offsets,
-                    _Regularity(share * offset.smoothness, offset.prior),
-                ),
-                _Steps(
-                    self.basis.colors, look, rates.basis_colors,
-                    _Regularity(share * color.smoothness, 2 * color.prior),
-                ),
-            ]  # fmt: skip
+                _Steps(self.basis.offsets, reach_m, rates.basis_offsets),
+                _Steps(self.basis.colors, look, rates.basis_colors),
+            ]
         self._optimizer = torch.optim.Adam(
             [{"params": [steps.step], "lr": steps.rate} for steps in self._steps],
             betas=(0.9, 0.99),
@@ -189,8 +176,8 @@ class _Model:
 class _Regularity:
     """Weights of two quadratic energies, each a mean over the anchors."""
 
-    smoothness: float = 0.0  # neighbours move alike
-    prior: float = 0.0  # stay near the start
+    smoothness: float  # neighbours move alike
+    prior: float  # stay near the start
 
 
 class _Steps:
@@ -201,28 +188,25 @@ class _Steps:
         value: Tensor,
         confidence: Tensor,
         rate: float,
-        regularity: _Regularity | None = None,
         limits: tuple[Tensor | float, Tensor | float] | None = None,
+        regularity: _Regularity | None = None,
     ) -> None:
         self.rate = rate
         self.step = torch.zeros_like(value, requires_grad=False)
         self._value, self._start = value, value.detach().clone()
         self._confidence = confidence
-        self._regularity = regularity or _Regularity()
+        self._regularity = regularity
         self._limits = limits
 
     def take_gradient(self, smoothness: Smoothness) -> None:
         """The step's gradient from the value's, with the energies added."""
         gradient, regularity = self._value.grad, self._regularity
         assert gradient is not None
-        share = 2.0 / self._start.shape[-2] if self._start.ndim > 1 else 0.0
-        if regularity.prior or regularity.smoothness:
+        if regularity is not None:
             moved = self._value - self._start
-            gradient = gradient + share * regularity.prior * moved
-            if regularity.smoothness:
-                gradient = gradient.add(
-                    smoothness.gradient(moved), alpha=share * regularity.smoothness
-                )
+            share = 2.0 / len(moved)
+            energy = regularity.prior * moved + regularity.smoothness * smoothness.gradient(moved)
+            gradient = gradient + share * energy
         self.step.grad = gradient * self._confidence
         self._value.grad = None
 

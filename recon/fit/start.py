@@ -17,12 +17,14 @@ from recon.fit.neighbours import nearest
 from recon.fit.observation import Sighting
 from recon.fit.sheet import SheetStart, start_sheet
 
-# Standard deviations in units of the anchors' spacing: along the surface, and across it.
+# Standard deviations in units of the anchors' spacing: along the surface where it is seen, where
+# it is not, and across it. What is seen is sharpened by the refinement, which also closes the gaps
+# that narrow Gaussians leave; what is not stays as it starts and must close them at once.
 _FOOTPRINT = {
-    SKIN: (0.65, 0.30),
-    HAIR_INNER: (0.72, 0.45),
-    HAIR_OUTER: (0.72, 0.45),
-    SHEET: (0.65, 0.20),
+    SKIN: (0.64, 0.75, 0.30),
+    HAIR_INNER: (0.52, 0.80, 0.45),
+    HAIR_OUTER: (0.52, 0.80, 0.45),
+    SHEET: (0.65, 0.65, 0.20),
 }
 _SPACING_LIMITS_M = (0.0004, 0.015)
 _THICKNESS = 1.0  # standard deviations
@@ -61,12 +63,11 @@ def start_attributes(
     first = unproject(template, sightings, heights, light_ridge)
     colors, sighted = first.colors, first.sightings.copy()
     layer = template.layer.numpy()
-    spacing = np.clip(template.spacing.numpy(), *_SPACING_LIMITS_M)
-    along = np.array([_FOOTPRINT[number][0] for number in range(4)])[layer] * spacing
     opacity = np.full(template.count, 0.95, np.float32)
     for number, usual in _HAIR_OPACITY.items():
         inside = layer == number
         opacity[inside] = usual * np.clip(heights[inside] / _BALD_M, 0.3, 1.0)
+    along, across = _footprints(template, sighted)
     offsets = np.zeros((template.count, 3), np.float32)
     # The layers' Gaussians are thick: their outer side, not their middle, reaches the hull.
     hair = (layer == HAIR_INNER) | (layer == HAIR_OUTER)
@@ -79,7 +80,6 @@ def start_attributes(
     offsets[sheet.anchors, 2] = -sheet.push_back
     sighted[sheet.anchors] = len(sightings) * (sheet.opacities > 0)
 
-    across = np.array([_FOOTPRINT[number][1] for number in range(4)])[layer] * spacing
     rotations = np.zeros((template.count, 4), np.float32)
     rotations[:, 0] = 1.0
     tensor = torch.from_numpy
@@ -93,6 +93,15 @@ def start_attributes(
     )
     confidence = _confidence(sighted, template)
     return Start(attributes, confidence, along.astype(np.float32), first.light)
+
+
+def _footprints(template: Template, sighted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scales [N] in metres along the surface and across it."""
+    spacing = np.clip(template.spacing.numpy(), *_SPACING_LIMITS_M)
+    seen, unseen, across = np.array([_FOOTPRINT[number] for number in range(4)]).T
+    layer, clear = template.layer.numpy(), np.minimum(sighted, 1.0)
+    along = clear * seen[layer] + (1 - clear) * unseen[layer]
+    return along * spacing, across[layer] * spacing
 
 
 def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: SheetStart) -> None:

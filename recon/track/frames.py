@@ -26,7 +26,8 @@ class FrameSettings:
     code: float = 2.0
     rotation: float = 5e3  # per rad^2
     translation: tuple[float, float, float] = (5e4, 5e4, 1.5e3)  # per m^2: depth is seen worst
-    prior: CodePriorSettings = field(default_factory=CodePriorSettings)
+    # Looser than for the support frames: there the neutral face is still to be told from expression.
+    prior: CodePriorSettings = field(default_factory=lambda: CodePriorSettings(sparsity=0.35))
 
 
 def track_frames(

@@ -19,6 +19,10 @@ EYES = (
     33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
     362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382,
 )  # fmt: skip
+BROWS = (
+    70, 63, 105, 66, 107, 55, 65, 52, 53, 46,
+    300, 293, 334, 296, 336, 285, 295, 282, 283, 276,
+)  # fmt: skip
 OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
     148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -45,8 +49,8 @@ INDEPENDENT_POINTS = 60.0
 GAP_NOISE_M, INDEPENDENT_GAPS = 0.6e-3, 20.0  # the same for the distances of GAPS
 GAP_NOISE_SHARE = 0.1  # of the distance: closed or open counts more than how far
 # The detector bends a turned face towards what it knows from the front; noise grows by this much
-# times 1 - cos of the angle between face and camera, twofold at 40 degrees.
-TURN_NOISE = 4.0
+# times 1 - cos of the angle between face and camera, by half at 40 degrees.
+TURN_NOISE = 2.0
 # Residuals beyond this grow linearly (Huber). Far enough that a lid on its way shut, 8 mm at first,
 # is not taken for an outlier.
 OUTLIER_M = 8e-3
@@ -58,9 +62,10 @@ IRIS_HIDDEN_M, IRIS_SEEN_M = 1.5e-3, 5e-3
 
 
 def landmark_weights() -> Float[np.ndarray, " 478"]:
-    """Relative weights: lips, lids and irises carry the expression, the outline slides on the skin."""
+    """Relative weights: lips, lids, brows and irises carry the expression, the outline slides."""
     weights = np.ones(478)
-    weights[list(LIPS)] = weights[list(EYES)] = 2.0
+    weights[list(LIPS)] = 3.0
+    weights[list(EYES)] = weights[list(BROWS)] = 2.0
     weights[list(OVAL)] = 0.5
     weights[list(LID_FOLD)] = 0.1
     weights[468:] = 0.25
