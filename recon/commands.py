@@ -184,7 +184,8 @@ def benchmark(
     Args:
         name: fewshot: a few frames of a clip's first half against its second half.
         data: Folder with the clips (or with a folder `clips`).
-        methods: ours (avatars), copy (the nearest support frame), warp2d (a 2D warp).
+        methods: ours (avatars), ours_start (before their refinement), copy (the nearest support
+            frame), warp2d (a 2D warp).
         shots: Numbers of support frames.
         clips: Names of the clips, or the first digits of their SHA-256; those of
             configs/benchmark/fewshot.yaml if not given.
@@ -205,11 +206,11 @@ def benchmark(
     found = find_clips(data, chosen)
 
     def method(called: str) -> str | Method:
-        if called != "ours":
+        if called not in ("ours", "ours_start"):
             return called
-        from recon.benchmark.ours import Ours
+        from recon.benchmark.ours import Ours, OursStart
 
-        return Ours(head)
+        return Ours(head) if called == "ours" else OursStart(head)
 
     report = run_fewshot(
         found,

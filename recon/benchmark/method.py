@@ -19,6 +19,10 @@ METHODS: dict[str, str] = {
 }
 
 
+# What follows a method's name where its fit is left out: the report counts against it.
+START = "_start"
+
+
 class Fitted(ABC):
     """A person as a method has learned them from the support frames of one clip."""
 

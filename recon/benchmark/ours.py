@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from avatar3d.avatar import Avatar
 from avatar3d.codes import ExpressionCode
 from avatar3d.heads import load_head
 from recon.benchmark.clip import EVAL_PX, PreparedClip, PreparedFrame
-from recon.benchmark.method import Fitted, Method
+from recon.benchmark.method import START, Fitted, Method
 from recon.capture.matting import foreground_colors
 from recon.fit.fitter import FitConfig, fit_avatar
 from recon.fit.observation import Observation
@@ -47,6 +48,16 @@ class Ours(Method):
         observations = [observe(frame) for frame in support]
         fit = fit_avatar(tracking, observations, self._config, landmarks=landmarks)
         return FittedAvatar(fit.avatar, fit.tracking)
+
+
+class OursStart(Ours):
+    """The avatar before its refinement: what every fit has to beat."""
+
+    def __init__(self, head: str = "default", config: FitConfig | None = None) -> None:
+        config = config or FitConfig()
+        still = replace(config.refine, iterations=0, iterations_per_frame=0, max_iterations=0)
+        super().__init__(head, replace(config, refine=still))
+        self.name += START
 
 
 def observe(frame: PreparedFrame) -> Observation:

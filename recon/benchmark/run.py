@@ -14,7 +14,7 @@ from recon.benchmark.cache import cached_clip
 from recon.benchmark.clip import PreparedClip
 from recon.benchmark.config import NamedClip
 from recon.benchmark.detect import Detector, picture_detector, version
-from recon.benchmark.method import Method, get_method
+from recon.benchmark.method import START, Method, get_method
 from recon.benchmark.pictures import PictureFolder
 from recon.benchmark.protocol import Indices, Protocol, thinned
 from recon.benchmark.report import Report, Row, make_report
@@ -145,7 +145,8 @@ def measure(
 
 def summarize(rows: Sequence[Row]) -> dict[str, float]:
     """ "METHOD/T=8/FIGURE" -> its mean over the clips, and in how many clips the method has a
-    better face than the 2D warp, and a worse head than it has itself with one support frame.
+    better face than the 2D warp, a worse face than it has before its fit, and a worse head than it
+    has itself with one support frame.
     """
     by_key = {(row["method"], row["shots"], row["clip"]): row for row in rows}
     groups = dict.fromkeys((row["method"], row["shots"]) for row in rows)
@@ -159,6 +160,11 @@ def summarize(rows: Sequence[Row]) -> dict[str, float]:
         if method != BASELINE and (BASELINE, shots) in groups:
             summary[f"{label}/clips_above_{BASELINE}"] = sum(
                 row["psnr_face"] > by_key[BASELINE, shots, row["clip"]]["psnr_face"] for row in own
+            )
+        if (method + START, shots) in groups:
+            summary[f"{label}/clips_below_start"] = sum(
+                row["psnr_face"] < by_key[method + START, shots, row["clip"]]["psnr_face"]
+                for row in own
             )
         if shots != 1 and (method, 1) in groups:
             summary[f"{label}/clips_head_below_T1"] = sum(

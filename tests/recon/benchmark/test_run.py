@@ -136,11 +136,14 @@ def test_the_summary_counts_clips():
     summary = summarize([
         row("warp2d", 1, "a", 20, 10), row("warp2d", 1, "b", 22, 10),
         row("mine", 1, "a", 21, 15), row("mine", 1, "b", 21, 15),
+        row("mine_start", 1, "a", 22, 15), row("mine_start", 1, "b", 20, 15),
         row("warp2d", 8, "a", 20, 10), row("warp2d", 8, "b", 20, 10),
         row("mine", 8, "a", 21, 14), row("mine", 8, "b", float("nan"), 16),
     ])  # fmt: skip
     assert summary["mine/T=1/psnr_face"] == 21
     assert summary["mine/T=1/clips_above_warp2d"] == 1
+    assert summary["mine/T=1/clips_below_start"] == 1
+    assert "mine/T=8/clips_below_start" not in summary
     assert summary["mine/T=8/psnr_face"] == 21, "a clip that cannot be told does not count"
     assert summary["mine/T=8/clips_above_warp2d"] == 1
     assert summary["mine/T=8/clips_head_below_T1"] == 1
