@@ -20,6 +20,8 @@ PUBLIC = {
         "__version__",
         "load_head",
     ],
+    "render": ["Rendering", "rasterize", "warm_up"],
+    "recon": ["CreateConfig", "CreateResult", "create"],
 }
 
 

@@ -1,4 +1,4 @@
-"""Find faces that the first look misses: close-ups, small ones, and heads lying on their side."""
+"""Find faces that the first look misses: close-ups and small ones."""
 
 from __future__ import annotations
 
