@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from render.numba_threads import parallel_kernels
+from avatar3d.numba_threads import parallel_kernels
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from render.numba_threads import parallel_kernels
+from avatar3d.numba_threads import parallel_kernels
 
 NEAR_PLANE_M = 0.01
 

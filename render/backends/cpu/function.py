@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar3d.numba_threads import parallel_kernels
 from render.backends.cpu import binning, blend, blend_backward, projection
 from render.backends.cpu.layout import MOMENT_COLOR, RECORD_COLUMNS, SPLAT_COLUMNS, TILE_PX
-from render.numba_threads import parallel_kernels
 
 # Channels that one blend draws; other counts are drawn in groups, the last filled up with zeros.
 GROUP = 3
