@@ -9,6 +9,7 @@ from torch import Tensor
 from avatar3d.numba_threads import parallel_kernels
 from render.backends.cpu import binning, blend, blend_backward, projection
 from render.backends.cpu.layout import MOMENT_COLOR, RECORD_COLUMNS, SPLAT_COLUMNS, TILE_PX
+from render.backends.cpu.stages import stage_ended
 
 # Channels that one blend draws; other counts are drawn in groups, the last filled up with zeros.
 GROUP = 3
@@ -31,14 +32,18 @@ class RasterizeFunction(torch.autograd.Function):
         tiles_x, tiles_y = -(-width // TILE_PX), -(-height // TILE_PX)
         pictures = []
         with parallel_kernels() as threads:
+            stage_ended("prepare")
             projection.project(
                 means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
                 splats, tile_boxes, depth_keys,
             )  # fmt: skip
+            stage_ended("project")
             order = binning.depth_order(depth_keys)
+            stage_ended("sort")
             starts, splat_ids, first_slots = binning.bin_tiles(
                 order, tile_boxes, tiles_x, tiles_y, threads
             )
+            stage_ended("bin")
             alpha = np.empty((height, width), np.float32)
             for group in _groups(channels):
                 picture = np.empty((height, width, GROUP), np.float32)
@@ -47,6 +52,7 @@ class RasterizeFunction(torch.autograd.Function):
                     picture, alpha, threads,
                 )  # fmt: skip
                 pictures.append(picture)
+            stage_ended("blend")
         image = _joined(pictures, channels)
         image, alpha = torch.from_numpy(image), torch.from_numpy(alpha)
         if any(ctx.needs_input_grad):
@@ -74,18 +80,22 @@ class RasterizeFunction(torch.autograd.Function):
         with parallel_kernels() as threads:
             for group in _groups(channels):
                 d_colors = np.empty((count, GROUP), np.float32)
+                stage_ended("prepare")
                 blend_backward.blend_backward(
                     splats, _padded(colors, group), starts, splat_ids, tile_boxes, first_slots,
                     _padded(image, group), alpha, _padded(d_image, group),
                     d_alpha if group.start == 0 else no_alpha_gradient, records, threads,
                 )  # fmt: skip
+                stage_ended("blend_backward")
                 blend_backward.gather(records, first_slots, moments, d_colors)
+                stage_ended("gather")
                 d_color_groups.append(d_colors)
             projection.project_backward(
                 means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
                 depth_keys, moments,
                 d_means, d_quaternions, d_scales, d_opacities, camera_sums,
             )  # fmt: skip
+            stage_ended("project_backward")
         d_viewmat, d_K = _camera_gradients(camera_sums)
         d_background = None
         if ctx.needs_input_grad[7]:
