@@ -15,6 +15,7 @@ from avatar3d.errors import UserError
 from avatar3d.gaussians import Gaussians
 from render import spherical_harmonics
 from render.backends.base import Backend
+from render.checks import check_background, check_batch, check_camera, check_gaussians
 
 BackendName = Literal["auto", "reference", "cpu", "cuda"]
 Mode = Literal["classic", "antialiased"]
@@ -54,30 +55,29 @@ def rasterize(
     """
     if mode not in ("classic", "antialiased"):
         raise ValueError(f"mode is 'classic' or 'antialiased', got {mode!r}")
-    _check_shapes(gaussians, sh_degree)
+    check_gaussians(gaussians, sh_degree)
+    check_camera(camera)
+    channels = 3 if sh_degree is not None else gaussians.colors.shape[-1]
+    if background is None:
+        background = gaussians.colors.new_zeros(channels)
+    check_background(background, channels)
+    batch = check_batch(gaussians, camera, background, sh_degree)
     chosen = _choose(backend, gaussians.means)
     viewmat, K = camera.viewmat.to(gaussians.means), camera.K.to(gaussians.means)
+    background = background.to(gaussians.means)
     colors = gaussians.colors
     if sh_degree is not None:
-        position = -(viewmat[..., :3, :3].mT @ viewmat[..., :3, 3:])[..., 0]
-        colors = spherical_harmonics.evaluate(colors, gaussians.means, position, sh_degree)
-    channels = colors.shape[-1]
-    if background is None:
-        background = colors.new_zeros(channels)
-    if background.shape[-1] != channels:
-        raise ValueError(f"background must have {channels} channels, got {background.shape[-1]}")
-    background = background.to(colors)
+        colors = _seen_from(viewmat, gaussians, sh_degree)
     if return_depth:
-        depth = gaussians.means @ viewmat[..., 2, :3, None] + viewmat[..., 2, 3, None, None]
-        batch = torch.broadcast_shapes(depth.shape[:-1], colors.shape[:-1])
-        colors = torch.cat([colors.expand(*batch, -1), depth.expand(*batch, -1)], dim=-1)
+        # What is not finite is not drawn; a zero keeps its NaN out of the camera's gradient.
+        means = gaussians.means.nan_to_num(0.0, 0.0, 0.0)
+        depth = means @ viewmat[..., 2, :3, None] + viewmat[..., 2, 3, None, None]
+        rows = torch.broadcast_shapes(depth.shape[:-1], colors.shape[:-1])
+        colors = torch.cat([colors.expand(*rows, -1), depth.expand(*rows, -1)], dim=-1)
         background = torch.cat([background, torch.zeros_like(background[..., :1])], dim=-1)
 
     single_dims = (2, 2, 2, 1, 2, 2, 2, 1)  # of one picture's tensors
     tensors = (*gaussians[:4], colors, viewmat, K, background)
-    batch = torch.broadcast_shapes(
-        *(value.shape[: value.ndim - dims] for value, dims in zip(tensors, single_dims))
-    )
     if batch:
         tensors = tuple(
             value.expand(*batch, *value.shape[value.ndim - dims :]).flatten(0, len(batch) - 1)
@@ -98,7 +98,10 @@ def rasterize(
                 mode == "antialiased",
             )
         )
-    if batch:
+    if not pictures:
+        image = colors.new_zeros(*batch, camera.height, camera.width, background.shape[-1])
+        alpha = image[..., 0]
+    elif batch:
         image = torch.stack([picture[0] for picture in pictures]).unflatten(0, batch)
         alpha = torch.stack([picture[1] for picture in pictures]).unflatten(0, batch)
     else:
@@ -134,22 +137,19 @@ def warm_up() -> None:
     rasterize_mesh(corners, np.ones(3), np.array([[0, 1, 2]]), 4, 4)
 
 
-def _check_shapes(gaussians: Gaussians, sh_degree: int | None) -> None:
-    count = gaussians.means.shape[-2]
-    endings = {
-        "means": (count, 3),
-        "quaternions": (count, 4),
-        "scales": (count, 3),
-        "opacities": (count,),
-    }
-    for name, ending in endings.items():
-        shape = tuple(getattr(gaussians, name).shape)
-        if shape[-len(ending) :] != ending:
-            raise ValueError(f"{name} must be [..., {', '.join(map(str, ending))}], got {shape}")
-    shape, dims = tuple(gaussians.colors.shape), 2 if sh_degree is None else 3
-    if len(shape) < dims or shape[-dims] != count or (sh_degree is not None and shape[-1] != 3):
-        wanted = f"[..., {count}, C]" if sh_degree is None else f"[..., {count}, K, 3]"
-        raise ValueError(f"colors must be {wanted} with sh_degree={sh_degree}, got {shape}")
+def _seen_from(viewmat: Tensor, gaussians: Gaussians, sh_degree: int) -> Tensor:
+    """Colours [..., N, 3] of SH coefficients; NaN, thus not drawn, where an input is not finite."""
+    coefficients, means = gaussians.colors, gaussians.means
+    position = -(viewmat[..., :3, :3].mT @ viewmat[..., :3, 3:])[..., 0]
+    if means.is_cuda or torch.isfinite(coefficients.detach().sum() + means.detach().sum()):
+        return spherical_harmonics.evaluate(coefficients, means, position, sh_degree)
+    # Evaluated at zeros instead, so that no NaN reaches the gradients of the others or the camera.
+    whole_means = means.isfinite().all(-1, keepdim=True)
+    whole = coefficients.isfinite().flatten(-2).all(-1, keepdim=True)
+    means = torch.where(whole_means, means, 0.0)
+    coefficients = torch.where(whole[..., None], coefficients, 0.0)
+    colors = spherical_harmonics.evaluate(coefficients, means, position, sh_degree)
+    return torch.where(whole & whole_means, colors, torch.nan)
 
 
 @functools.cache

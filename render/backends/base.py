@@ -19,6 +19,12 @@ FRUSTUM_MARGIN = 0.15
 # Antialiased mode scales opacity by sqrt(det without / det with dilation). Below 1e-3 the splat is
 # under ALPHA_THRESHOLD anyway; the floor keeps the root's slope finite.
 MIN_COMPENSATION_SQUARED = 1e-6
+# A splat whose centre or edge lies further out than this is not drawn: float32 and int32 hold the
+# rest of the way without overflow.
+MAX_EXTENT_PX = 1e8
+# Shorter quaternions have no direction: they count as no rotation, and get no gradient.
+MIN_QUATERNION_LENGTH = 1e-10
+MAX_QUATERNION_LENGTH = 1e18  # the square of a longer one is no float32: not drawn
 
 
 class Backend(Protocol):
@@ -41,5 +47,7 @@ class Backend(Protocol):
         antialiased: bool,
     ) -> tuple[Tensor, Tensor]:
         """gaussians [N, ...] with plain colors [N, C], viewmat [4, 4], K [3, 3], background [C]
-        -> colors [H, W, C] over the background, alpha [H, W]."""
+        -> colors [H, W, C] over the background, alpha [H, W].
+
+        A Gaussian with a number that is not finite is not drawn and gets no gradient."""
         ...

@@ -17,7 +17,10 @@ from render.backends.base import (
     DILATION_PX2,
     FRUSTUM_MARGIN,
     MAX_ALPHA,
+    MAX_EXTENT_PX,
+    MAX_QUATERNION_LENGTH,
     MIN_COMPENSATION_SQUARED,
+    MIN_QUATERNION_LENGTH,
     NEAR_PLANE_M,
     TRANSMITTANCE_THRESHOLD,
 )
@@ -37,8 +40,10 @@ class Splats(NamedTuple):
 
 
 def rotation_matrices(quaternions: Tensor) -> Tensor:
-    """wxyz of any length [..., 4] -> rotations [..., 3, 3]."""
-    w, x, y, z = torch.nn.functional.normalize(quaternions, dim=-1).unbind(-1)
+    """wxyz of any length [..., 4] -> rotations [..., 3, 3]; of none -> no rotation."""
+    long_enough = quaternions.square().sum(-1, keepdim=True) >= MIN_QUATERNION_LENGTH**2
+    quaternions = torch.where(long_enough, quaternions, quaternions.new_tensor([1.0, 0, 0, 0]))
+    w, x, y, z = (quaternions / quaternions.norm(dim=-1, keepdim=True)).unbind(-1)
     rows = [
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
         torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
@@ -50,14 +55,31 @@ def rotation_matrices(quaternions: Tensor) -> Tensor:
 def project(
     gaussians: Gaussians, viewmat: Tensor, K: Tensor, width: int, height: int, antialiased: bool
 ) -> Splats:
-    """Project, drop what cannot be seen, sort by depth."""
-    rotation, translation = viewmat[:3, :3], viewmat[:3, 3]
-    means = gaussians.means @ rotation.T + translation  # [N, 3] in the camera
-    kept = (means[:, 2] >= NEAR_PLANE_M) & (gaussians.opacities >= ALPHA_THRESHOLD)
+    """Drop what cannot be seen, sort by depth, project."""
+    with torch.no_grad():
+        depths = gaussians.means @ viewmat[2, :3] + viewmat[2, 3]
+        kept = (depths >= NEAR_PLANE_M) & (gaussians.opacities >= ALPHA_THRESHOLD)
+        kept &= gaussians.quaternions.square().sum(-1) <= MAX_QUATERNION_LENGTH**2
+        for value in gaussians:
+            kept &= value[..., None].isfinite().flatten(1).all(-1)
     kept = kept.nonzero()[:, 0]
-    kept = kept[torch.argsort(means[kept, 2], stable=True)]
-    means = means[kept]
-    x, y, z = means.unbind(-1)
+    kept = kept[torch.argsort(depths[kept], stable=True)]
+    sizes = width, height, antialiased
+    splats = project_all(Gaussians(*(value[kept] for value in gaussians)), viewmat, K, *sizes)
+    near = (splats.means_px.abs() < MAX_EXTENT_PX) & (splats.half_sizes_px < MAX_EXTENT_PX)
+    near = near.all(-1)
+    if not near.all():  # again without them: an infinity dropped late would leave NaN gradients
+        kept = kept[near]
+        splats = project_all(Gaussians(*(value[kept] for value in gaussians)), viewmat, K, *sizes)
+    return splats
+
+
+def project_all(
+    gaussians: Gaussians, viewmat: Tensor, K: Tensor, width: int, height: int, antialiased: bool
+) -> Splats:
+    """Project Gaussians in front of the camera, in the order given."""
+    rotation, translation = viewmat[:3, :3], viewmat[:3, 3]
+    x, y, z = (gaussians.means @ rotation.T + translation).unbind(-1)
     focal_x, focal_y, centre_x, centre_y = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     means_px = torch.stack([focal_x * x / z + centre_x, focal_y * y / z + centre_y], -1)
 
@@ -78,14 +100,14 @@ def project(
         ],
         -2,
     )  # [M, 2, 3]
-    axes = rotation_matrices(gaussians.quaternions[kept]) * gaussians.scales[kept][:, None, :]
+    axes = rotation_matrices(gaussians.quaternions) * gaussians.scales[:, None, :]
     u, v = (jacobian @ rotation @ axes).unbind(-2)  # [M, 3] each: covariance = (u, v) (u, v)^T
     xx, xy, yy = (u * u).sum(-1), (u * v).sum(-1), (v * v).sum(-1)
     # Determinants as sums of squares (Lagrange's identity): exact where a flat splat is edge-on.
     determinant = torch.linalg.cross(u, v).square().sum(-1)
     dilated = determinant + DILATION_PX2 * (xx + yy) + DILATION_PX2**2
     xx, yy = xx + DILATION_PX2, yy + DILATION_PX2
-    opacities = gaussians.opacities[kept]
+    opacities = gaussians.opacities
     if antialiased:
         compensation = (determinant / dilated).clamp_min(MIN_COMPENSATION_SQUARED).sqrt()
         opacities = opacities * compensation
@@ -93,7 +115,7 @@ def project(
     # alpha >= threshold <=> mahalanobis^2 <= 2 ln(opacity / threshold).
     reach = 2 * torch.log((opacities / ALPHA_THRESHOLD).clamp_min(1))
     half_sizes_px = (reach[:, None] * torch.stack([xx, yy], -1)).sqrt().detach()
-    return Splats(means_px, conics, opacities, gaussians.colors[kept], half_sizes_px)
+    return Splats(means_px, conics, opacities, gaussians.colors, half_sizes_px)
 
 
 def blend(splats: Splats, pixels: Tensor) -> tuple[Tensor, Tensor]:

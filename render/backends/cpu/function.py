@@ -34,8 +34,8 @@ class RasterizeFunction(torch.autograd.Function):
         with parallel_kernels() as threads:
             stage_ended("prepare")
             projection.project(
-                means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
-                splats, tile_boxes, depth_keys,
+                means, quaternions, scales, opacities, colors, viewmat, K, width, height,
+                antialiased, splats, tile_boxes, depth_keys,
             )  # fmt: skip
             stage_ended("project")
             order = binning.depth_order(depth_keys)

@@ -22,7 +22,10 @@ from render.backends.cpu.layout import (
     FRUSTUM_MARGIN,
     INVISIBLE,
     LOG2_ALPHA_THRESHOLD,
+    MAX_EXTENT,
+    MAX_SQUARED_LENGTH,
     MIN_COMPENSATION_SQUARED,
+    MIN_SQUARED_LENGTH,
     MOMENT_1,
     MOMENT_X,
     MOMENT_XX,
@@ -43,9 +46,7 @@ _F = np.float32
 _ZERO, _HALF, _ONE, _TWO = _F(0), _F(0.5), _F(1), _F(2)
 _LOG2_E = _F(np.log2(np.e))
 _TWO_LN_2 = _F(2 * np.log(2))
-_TINY = _F(1e-20)
-# Pixels further out than this are no integers that a tile could be counted from.
-_FARTHEST_PX = _F(1e8)
+_INFINITY = _F(np.inf)
 # Gaussians per task, and per partial sum of the camera's gradient; fixed, so that the number of
 # threads does not change the sum. The loops over a chunk are functions of their own because Numba
 # takes much longer to compile a large body inside a parallel function.
@@ -57,6 +58,19 @@ def _slope_limits(focal, centre, size):
     """Where x / z is clamped for the Jacobian, low and high."""
     margin = FRUSTUM_MARGIN * size
     return (-centre - margin) / focal, (size - centre + margin) / focal
+
+
+@njit(inline="always")
+def _unit_quaternion(quaternion):
+    """w, x, y, z and the inverse of its length; without a direction: no rotation, and 0."""
+    w, x, y, z = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
+    squared = w * w + x * x + y * y + z * z
+    if squared < MIN_SQUARED_LENGTH:
+        return _ONE, _ZERO, _ZERO, _ZERO, _ZERO
+    inverse = _ONE / math.sqrt(squared)
+    if not squared <= MAX_SQUARED_LENGTH:
+        inverse = _F(np.nan)  # not drawn
+    return w * inverse, x * inverse, y * inverse, z * inverse, inverse
 
 
 @njit(inline="always")
@@ -78,7 +92,7 @@ def _determinant(u0, u1, u2, v0, v1, v2):
 
 @njit(cache=True, fastmath=FASTMATH, error_model="numpy")
 def _project_range(
-    first, end, means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
+    first, end, means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
     splats, tile_boxes, depth_keys,
 ):  # fmt: skip
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
@@ -100,13 +114,13 @@ def _project_range(
         opacity = opacities[i]
         if not (z >= NEAR and opacity >= ALPHA_THRESHOLD):
             continue
-        qw, qx, qy, qz = (
-            quaternions[i, 0], quaternions[i, 1], quaternions[i, 2], quaternions[i, 3],
-        )  # fmt: skip
-        inverse_norm = _ONE / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, _TINY))
-        m00, m01, m02, m10, m11, m12, m20, m21, m22 = _rotation(
-            qw * inverse_norm, qx * inverse_norm, qy * inverse_norm, qz * inverse_norm
-        )
+        finite = True  # other numbers that are not show in the splat's extent
+        for channel in range(colors.shape[1]):
+            finite = finite and abs(colors[i, channel]) < _INFINITY
+        if not finite:
+            continue
+        qw, qx, qy, qz, _ = _unit_quaternion(quaternions[i])
+        m00, m01, m02, m10, m11, m12, m20, m21, m22 = _rotation(qw, qx, qy, qz)
         inverse_z = _ONE / z
         slope_x = min(high_x, max(low_x, x * inverse_z))
         slope_y = min(high_y, max(low_y, y * inverse_z))
@@ -134,10 +148,10 @@ def _project_range(
         log2_opacity = math.log2(opacity)
         reach = _TWO_LN_2 * (log2_opacity - LOG2_ALPHA_THRESHOLD)  # squared Mahalanobis distance
         px, py = fx * x * inverse_z + cx, fy * y * inverse_z + cy
-        if not (reach >= _ZERO and abs(px) < _FARTHEST_PX and abs(py) < _FARTHEST_PX):
+        if not (reach >= _ZERO and abs(px) < MAX_EXTENT and abs(py) < MAX_EXTENT):
             continue
         half_width, half_height = math.sqrt(reach * xx), math.sqrt(reach * yy)
-        if not (half_width < _FARTHEST_PX and half_height < _FARTHEST_PX):
+        if not (half_width < MAX_EXTENT and half_height < MAX_EXTENT):
             continue
         # Pixels whose centres lie in the box where alpha reaches the threshold.
         x0 = max(int(math.ceil(px - half_width - _HALF)), 0)
@@ -162,7 +176,7 @@ def _project_range(
 
 @njit(parallel=True, cache=True)
 def project(
-    means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
+    means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
     splats, tile_boxes, depth_keys,
 ):  # fmt: skip
     """Fill splats [N, 8], tile_boxes [N, 4] (x0, x1, y0, y1; ends excluded), depth_keys [N]."""
@@ -170,7 +184,7 @@ def project(
     for chunk in prange((count + CHUNK - 1) // CHUNK):
         _project_range(
             chunk * CHUNK, min(count, (chunk + 1) * CHUNK),
-            means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
+            means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
             splats, tile_boxes, depth_keys,
         )  # fmt: skip
 
@@ -203,14 +217,7 @@ def _project_range_backward(
         x = r00 * mx + r01 * my + r02 * mz + t0
         y = r10 * mx + r11 * my + r12 * mz + t1
         z = r20 * mx + r21 * my + r22 * mz + t2
-        qw, qx, qy, qz = (
-            quaternions[i, 0], quaternions[i, 1], quaternions[i, 2], quaternions[i, 3],
-        )  # fmt: skip
-        inverse_norm = _ONE / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, _TINY))
-        qw *= inverse_norm
-        qx *= inverse_norm
-        qy *= inverse_norm
-        qz *= inverse_norm
+        qw, qx, qy, qz, inverse_norm = _unit_quaternion(quaternions[i])
         m00, m01, m02, m10, m11, m12, m20, m21, m22 = _rotation(qw, qx, qy, qz)
         inverse_z = _ONE / z
         raw_x, raw_y = x * inverse_z, y * inverse_z
