@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
@@ -14,6 +14,9 @@ from avatar3d.config import FromPreset
 from avatar3d.errors import UserError
 from recon.console import stage_bars, warnings_said
 from recon.pipeline import CreateConfig
+
+if TYPE_CHECKING:
+    from recon.benchmark import Report
 
 Preset = Literal["draft", "default", "best"]
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -167,43 +170,72 @@ def demo(
 
 
 def benchmark(
-    name: tyro.conf.Positional[Literal["fewshot"]],
+    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame"]],
     /,
-    data: Path,
+    data: Path | None = None,
     methods: tuple[str, ...] = ("ours", "copy", "warp2d"),
     shots: tuple[int, ...] = (1, 8, 32),
     clips: tuple[str, ...] = (),
     head: str = "default",
+    avatar: Path | None = None,
+    full: bool = False,
     json: Path | None = None,
     markdown: Path | None = None,
     pictures: Path | None = None,
     quick: bool = False,
 ) -> None:
-    """Measure how well methods show a person in poses they have not seen.
+    """Measure avatars against other methods, and the speed of drawing and fitting them.
 
     Args:
-        name: fewshot: a few frames of a clip's first half against its second half.
-        data: Folder with the clips (or with a folder `clips`).
-        methods: ours (avatars), ours_start (before their refinement), copy (the nearest support
-            frame), warp2d (a 2D warp).
-        shots: Numbers of support frames.
-        clips: Names of the clips, or the first digits of their SHA-256; those of
+        name: fewshot: a few frames of a clip's first half against its second half. raster: the
+            rasterizer alone. frame: from an expression to a picture, and the steps of a fit.
+        data: fewshot: folder with the clips (or with a folder `clips`).
+        methods: fewshot: ours (avatars), ours_start (before their refinement), copy (the nearest
+            support frame), warp2d (a 2D warp).
+        shots: fewshot: numbers of support frames.
+        clips: fewshot: names of the clips, or the first digits of their SHA-256; those of
             configs/benchmark/fewshot.yaml if not given.
-        head: Head model of `ours`: default, ict, or the path of its file.
+        head: fewshot: head model of `ours`: default, ict, or the path of its file.
+        avatar: raster, frame: the .avatar file to draw; without it one is made of the portrait
+            that `demo` shows.
+        full: raster: time the slow reference at every size.
         json: Write all figures here.
         markdown: Write them as tables here.
-        pictures: Write truth and renders of every test frame into this folder.
-        quick: Two clips and few frames, in less than a minute.
+        pictures: Write what was drawn into this folder (fewshot: truth and render of every test
+            frame).
+        quick: In less than a minute, to see that all works.
     """
-    from avatar3d.config import load_preset
-    from avatar3d.files import atomic_output, check_writable
-    from recon.benchmark import FewshotConfig, Method, find_clips, run_fewshot
+    from avatar3d.files import check_readable, check_writable
 
     for file in (json, markdown):
         if file is not None:
             check_writable(file)
-    chosen = clips or load_preset(FewshotConfig, "benchmark", name).clips
-    found = find_clips(data, chosen)
+    if avatar is not None:
+        check_readable(avatar)
+    if name == "fewshot":
+        report = _fewshot(data, methods, shots, clips, head, pictures, quick)
+    else:
+        report = _speed(name, avatar, pictures, full=full, quick=quick)
+    _leave(report, json, markdown)
+    if pictures is not None:
+        print(f"wrote the pictures into {pictures}")
+
+
+def _fewshot(
+    data: Path | None,
+    methods: tuple[str, ...],
+    shots: tuple[int, ...],
+    clips: tuple[str, ...],
+    head: str,
+    pictures: Path | None,
+    quick: bool,
+) -> Report:
+    from avatar3d.config import load_preset
+    from recon.benchmark import FewshotConfig, Method, find_clips, run_fewshot
+
+    if data is None:
+        raise UserError("benchmark fewshot needs the folder with the clips; name it with --data")
+    found = find_clips(data, clips or load_preset(FewshotConfig, "benchmark", "fewshot").clips)
 
     def method(called: str) -> str | Method:
         if called not in ("ours", "ours_start"):
@@ -212,13 +244,33 @@ def benchmark(
 
         return Ours(head) if called == "ours" else OursStart(head)
 
-    report = run_fewshot(
-        found,
-        [method(called) for called in methods],
-        shots,
-        quick=quick,
-        pictures=pictures,
-    )
+    chosen = [method(called) for called in methods]
+    return run_fewshot(found, chosen, shots, quick=quick, pictures=pictures)
+
+
+def _speed(
+    name: Literal["raster", "frame"],
+    avatar: Path | None,
+    pictures: Path | None,
+    *,
+    full: bool,
+    quick: bool,
+) -> Report:
+    from recon.benchmark.speed import frame, raster
+    from recon.benchmark.speed.scene import load_or_make_avatar
+
+    drawn = load_or_make_avatar(avatar, quick=quick)
+    if name == "frame":
+        config = frame.QUICK if quick else frame.FrameConfig()
+        return frame.run_frame(drawn, config, pictures=pictures)
+    config = raster.QUICK if quick else raster.RasterConfig()
+    return raster.run_raster(drawn, raster.full(config) if full else config, pictures=pictures)
+
+
+def _leave(report: Report, json: Path | None, markdown: Path | None) -> None:
+    """Write a report where it was asked for, or print its tables."""
+    from avatar3d.files import atomic_output
+
     if json is not None:
         report.write_json(json)
         print(f"wrote {json}")
@@ -226,8 +278,6 @@ def benchmark(
         with atomic_output(markdown) as temporary:
             temporary.write_text(report.markdown(), encoding="utf-8")
         print(f"wrote {markdown}")
-    if pictures is not None:
-        print(f"wrote the pictures into {pictures}")
     if json is None and markdown is None:
         print(report.markdown())
 

@@ -78,7 +78,7 @@ def run_demo(folder: Path, config: CreateConfig, *, size_px: int, head: str) -> 
     check_writable(avatar)
     check_writable(video)
     with temporary_folder() as scratch:
-        made = make_avatar([_portrait(scratch)], avatar, config, head=head)
+        made = make_avatar([write_portrait(scratch)], avatar, config, head=head)
     motion, cameras = showcase(made.avatar, size_px, 25.0)
     write_video(made.avatar, motion, cameras, video, time.perf_counter())
     print(
@@ -88,7 +88,7 @@ def run_demo(folder: Path, config: CreateConfig, *, size_px: int, head: str) -> 
     print("your own:    avatar3d create PHOTO... -o me.avatar")
 
 
-def _portrait(folder: Path) -> Path:
+def write_portrait(folder: Path) -> Path:
     """The portrait as a file, which is what the path begins with."""
     data = require("skimage.data", extra="recon")
     path = folder / PORTRAIT

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 
 Row = dict[str, Any]
+Column = tuple[str, str, int]  # heading, figure of a row, digits
 
-# Columns of the table: heading, figure of a row, digits.
-COLUMNS = [
+COLUMNS: list[Column] = [
     ("face PSNR", "psnr_face", 2),
     ("SSIM", "ssim_face", 3),
     ("FLIP", "flip_face", 3),
@@ -60,23 +60,33 @@ class Report:
         """Means over the clips, then every clip."""
         means = markdown_table(_mean_rows(self.summary), ("method", "shots"))
         clips = markdown_table(self.rows, ("clip", "method", "shots"))
-        return (
-            f"# {self.name}\n\n{self.date}, commit {self.commit}, {self.machine['processor']}\n\n"
-            f"Means over the clips:\n\n{means}\nEvery clip:\n\n{clips}"
-        )
+        return f"{self.heading()}Means over the clips:\n\n{means}\nEvery clip:\n\n{clips}"
+
+    def heading(self) -> str:
+        when = f"{self.date}, commit {self.commit}, {self.machine['processor']}"
+        return f"# {self.name}\n\n{when}\n\n"
+
+
+AnyReport = TypeVar("AnyReport", bound=Report)
 
 
 def make_report(
-    name: str, settings: dict[str, Any], rows: list[Row], summary: dict[str, float]
-) -> Report:
+    name: str,
+    settings: dict[str, Any],
+    rows: list[Row],
+    summary: dict[str, float],
+    kind: type[AnyReport] = Report,
+) -> AnyReport:
     """Add when, where and from what the figures came."""
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Report(name, date, commit(), machine(), settings, rows, summary)
+    return kind(name, date, commit(), machine(), settings, rows, summary)
 
 
-def markdown_table(rows: Sequence[Row], labels: Sequence[str]) -> str:
+def markdown_table(
+    rows: Sequence[Row], labels: Sequence[str], columns: Sequence[Column] = COLUMNS
+) -> str:
     """Rows as a table; figures that no row has are left out."""
-    columns = [column for column in COLUMNS if any(column[1] in row for row in rows)]
+    columns = [column for column in columns if any(column[1] in row for row in rows)]
     lines = ["| " + " | ".join([*labels, *(heading for heading, _, _ in columns)]) + " |"]
     lines.append("|" + "---|" * len(labels) + "---:|" * len(columns))
     for row in rows:
