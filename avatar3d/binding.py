@@ -20,7 +20,7 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import matrix_to_quaternion, triangle_normals
 from avatar3d.template import Template
 
-_STRETCH_LIMITS = (0.3, 3.0)
+STRETCH_LIMITS = (0.3, 3.0)
 
 
 class Frames(NamedTuple):
@@ -44,7 +44,7 @@ class Binding:
         self.triangles = corners  # [F', 3]
         vertex_count, triangle_count = len(used_vertices), len(used_triangles)
 
-        self._tangent_weights = _tangent_weights(head.neutral[used_vertices], corners)
+        self.tangent_weights = _tangent_weights(head.neutral[used_vertices], corners)
         self._to_vertices = SparseMap(
             rows=corners.T.reshape(-1),
             columns=torch.arange(triangle_count).repeat(3),
@@ -52,19 +52,23 @@ class Binding:
             shape=(vertex_count, triangle_count),
         )
         count = template.count
+        self.anchor_corners = corners[anchor_triangle]  # [N, 3]
         self._to_anchors = SparseMap(
             rows=torch.arange(count).repeat(3),
-            columns=corners[anchor_triangle].T.reshape(-1),
+            columns=self.anchor_corners.T.reshape(-1),
             values=template.barycentrics.T.reshape(-1),
             shape=(count, vertex_count),
         )
         rest = self._surface(self.rig.neutral)
-        self._rest_tangent = _tangent_length(rest)
-        self._rest_area = rest[..., 3:6].norm(dim=-1)
+        self.rest_tangent = _tangent_length(rest)
+        self.rest_area = rest[..., 3:6].norm(dim=-1)
 
     def frames(self, code: ExpressionCode) -> Frames:
         """The anchors' frames for one code or a batch; differentiable."""
-        return self._oriented(self._surface(self.rig.pose(code)))
+        # Near the origin: normals are differences of vertices, which lose digits far from it.
+        near = code._replace(head_translation=torch.zeros_like(code.head_translation))
+        frames = self._oriented(self._surface(self.rig.pose(near)))
+        return frames._replace(positions=frames.positions + code.head_translation[..., None, :])
 
     def positions(self, code: ExpressionCode) -> Tensor:
         """The anchors alone, [..., N, 3] metres in the world: a third of the work of `frames`."""
@@ -76,18 +80,18 @@ class Binding:
         along = tangents - normal * (normal * tangents).sum(-1, keepdim=True)
         tangent = normalize(along, dim=-1)
         rotations = torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)
-        growth_tangent = along.norm(dim=-1) / self._rest_tangent
-        growth_area = normals.norm(dim=-1) / self._rest_area
+        growth_tangent = along.norm(dim=-1) / self.rest_tangent
+        growth_area = normals.norm(dim=-1) / self.rest_area
         stretch = torch.stack(
             [growth_tangent, growth_area / growth_tangent.clamp(min=1e-3)], dim=-1
-        ).clamp(*_STRETCH_LIMITS)
+        ).clamp(*STRETCH_LIMITS)
         return Frames(positions, rotations, matrix_to_quaternion(rotations), stretch)
 
     def _surface(self, vertices: Tensor) -> Tensor:
         """Position, summed normal and summed tangent at every anchor, [..., N, 9]."""
         a, b, c = (vertices[..., self.triangles[:, corner], :] for corner in range(3))
         normals = triangle_normals(vertices, self.triangles)
-        first, second = self._tangent_weights.unbind(-1)
+        first, second = self.tangent_weights.unbind(-1)
         tangents = first[:, None] * (b - a) + second[:, None] * (c - a)
         at_vertices = self._to_vertices(torch.cat([normals, tangents], dim=-1))
         return self._to_anchors(torch.cat([vertices, at_vertices], dim=-1))

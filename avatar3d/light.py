@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 SH_COUNT = 9
+IRRADIANCE_FLOOR = 0.05
 
 
 def sh_basis(normals: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ def sh_basis(normals: Tensor) -> Tensor:
 
 def irradiance(light: Tensor, normals: Tensor) -> Tensor:
     """Factors on the albedo, [..., 3], of coefficients [9, 3] at unit normals [..., 3]."""
-    return (sh_basis(normals) @ light).clamp(min=0.05)
+    return (sh_basis(normals) @ light).clamp(min=IRRADIANCE_FLOOR)
 
 
 def neutral_light() -> Tensor:

@@ -1,0 +1,1 @@
+"""The avatar stage as one fused pass on the CPU, beside the torch path that defines it."""

@@ -1,0 +1,67 @@
+"""The arrays that the kernels read: one person's mesh, and the look at the anchors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# A vertex's surface: position, summed normal, summed tangent; 64 bytes, so that a row touches as
+# few cache lines as can be.
+SURFACE_COLUMNS = 16
+# Where each value begins in an anchor's row: what does not change with the code, read in order.
+(
+    ANCHOR_BARYCENTRIC, ANCHOR_OFFSET, ANCHOR_QUATERNION, ANCHOR_SCALE, ANCHOR_COLOR,
+    ANCHOR_TANGENT, ANCHOR_AREA, ANCHOR_LIT,
+) = 0, 3, 6, 10, 13, 16, 17, 18  # fmt: skip
+ANCHOR_COLUMNS = 19
+# Offset and colour of an anchor, which an expression basis adds to.
+BASIS_COLUMNS = 6
+
+
+class Pose(NamedTuple):
+    """An expression code, float32."""
+
+    coefficients: np.ndarray  # [any]
+    head_rotation: np.ndarray  # [4] wxyz
+    head_translation: np.ndarray  # [3] metres
+    neck_rotation: np.ndarray  # [4] wxyz
+
+
+class Mesh(NamedTuple):
+    """One person's vertices and what moves them; float32, indices uint32.
+
+    Unsigned, because Numba would test a signed index for counting from the end.
+    """
+
+    joints: np.ndarray  # [J, 3] metres
+    joint_drive: np.ndarray  # [E, J, 3] radians at coefficient 1
+    neutral: np.ndarray  # [V, 3] metres
+    shape_starts: np.ndarray  # [V + 1]: where a vertex's rows of the next two begin
+    shape_index: np.ndarray  # [S] which coefficient moves it
+    shape_offsets: np.ndarray  # [S, 3] metres at coefficient 1
+    skin_weights: np.ndarray  # [V, J]
+    ring_starts: np.ndarray  # [V + 1]: where a vertex's rows of the next two begin
+    ring: np.ndarray  # [R, 2] the other corners of a triangle around it, in its order
+    ring_weights: np.ndarray  # [R, 2] of the edges to them in the triangle's tangent
+
+
+class Look(NamedTuple):
+    """What stands at the anchors; float32, indices uint32."""
+
+    corners: np.ndarray  # [N, 3] vertices of the anchor's triangle
+    anchors: np.ndarray  # [N, ANCHOR_COLUMNS]
+    basis_mean: np.ndarray  # [E]
+    basis_projection: np.ndarray  # [E, K]; K = 0 without a basis
+    basis_limits: np.ndarray  # [2, K]
+    basis: np.ndarray  # [K, N * BASIS_COLUMNS]
+    light: np.ndarray  # [9, 3]
+
+
+class Posed(NamedTuple):
+    """What the kernels fill: `Gaussians` but for the opacities, which no code changes."""
+
+    means: np.ndarray  # [N, 3] metres, world
+    quaternions: np.ndarray  # [N, 4] wxyz
+    scales: np.ndarray  # [N, 3] metres
+    colors: np.ndarray  # [N, 3]
