@@ -108,6 +108,8 @@ def scene(seed: int, count: int, channels: int, changes) -> Gaussians:
     for change in changes:
         rows = torch.randperm(count, generator=generator)[: -(-count // 6)]
         rows = rows[rows >= count // 3]
+        if len(rows) == 0:
+            continue
         changed = Gaussians(*(value[rows] for value in gaussians))
         change(changed)
         for value, new in zip(gaussians, changed):
