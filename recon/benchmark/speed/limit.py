@@ -154,7 +154,7 @@ def _multiply_add_loop(chains: int):
 # registers are few: 16 where a vector takes two of them.
 _four_chains, _eight_chains, _twelve_chains = (_multiply_add_loop(count) for count in (4, 8, 12))
 _TURNS = 200_000  # a fraction of a millisecond, so that some rounds are not disturbed
-_ROUNDS = 300
+_ROUNDS = 60
 
 
 def _rate(probe, threads: int) -> float:

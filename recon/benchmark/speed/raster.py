@@ -69,17 +69,17 @@ _LIMIT_COLUMNS: list[Column] = [
 class RasterConfig:
     sizes_px: tuple[int, ...] = (256, 512, 1024)
     counts: tuple[int, ...] = (10_000, 30_000, 60_000)
-    seconds: float = 1.0  # of repeats a figure
-    reference_sizes_px: tuple[int, ...] = (512,)  # where the slow reference is timed too
-    reference_repeats: int = 3
+    rounds: int = 3  # through all scenes, so that a busy minute does not spoil a figure
+    seconds: float = 0.35  # of repeats a figure and round
+    reference_sizes_px: tuple[int, ...] = (512,)  # the slow reference is timed there, once a round
     first_call: bool = True  # most of it is the compiler's time
 
 
 QUICK = RasterConfig(
     sizes_px=(256, 512),
     counts=(SUMMARY_COUNT,),
+    rounds=1,
     seconds=0.2,
-    reference_repeats=1,
     first_call=False,
 )
 
@@ -115,16 +115,19 @@ def run_raster(
     if avatar is not None:
         scenes.append(avatar_scene(avatar))
     around, others = surroundings(), peers()
-    peak = vector_peak()
-    rows: list[Row] = []
-    with progress("raster benchmark", len(scenes) * len(config.sizes_px)) as step:
-        for scene in scenes:
-            for size_px in config.sizes_px:
-                sized = scene.resized(size_px)
-                rows.append(measure(sized, config, peak, others))
-                if pictures is not None:
-                    _draw(sized, pictures)
+    sized = [scene.resized(size_px) for scene in scenes for size_px in config.sizes_px]
+    rounds: list[list[Row]] = [[] for _ in sized]
+    peak = 0.0
+    with progress("raster benchmark", config.rounds * len(sized)) as step:
+        for _ in range(config.rounds):
+            for scene, found in zip(sized, rounds):
+                peak = max(peak, vector_peak())
+                found.append(measure(scene, config, others))
                 step()
+    rows = [_completed(scene, found, peak) for scene, found in zip(sized, rounds)]
+    if pictures is not None:
+        for scene in sized:
+            _draw(scene, pictures)
     summary = summarize(rows)
     if config.first_call:
         summary["first_call_cold_s"], summary["first_call_warm_s"] = first_call_seconds()
@@ -150,17 +153,11 @@ def run_raster(
     return make_report(NAME, settings, rows, summary, RasterReport)
 
 
-def measure(scene: Scene, config: RasterConfig, peak: float, others: Sequence[Peer] = ()) -> Row:
-    """One row: all figures of one scene at one size."""
-    size_px = scene.camera.width
-    row: Row = {"scene": scene.name, "gaussians": scene.gaussians.count, "size": size_px}
-    row |= _timings("", _calls(scene, "cpu"), config.seconds)
-    row |= _stages(scene, config.seconds)
-    if size_px in config.reference_sizes_px:
-        calls = _calls(scene, "reference")
-        row |= _timings("reference_", calls, 0, at_least=config.reference_repeats, warm_ups=0)
-        for figure in calls:
-            row[f"{figure}_over_reference"] = row[f"reference_{figure}_ms"] / row[f"{figure}_ms"]
+def measure(scene: Scene, config: RasterConfig, others: Sequence[Peer] = ()) -> Row:
+    """One round: all times of one scene at one size, in milliseconds."""
+    row = _timings("", _calls(scene, "cpu"), config.seconds) | _stages(scene, config.seconds)
+    if scene.camera.width in config.reference_sizes_px:
+        row |= _timings("reference_", _calls(scene, "reference"), 0, at_least=1, warm_ups=0)
     if accelerator():
         calls = _calls(scene.to("cuda"), "cuda")
         row |= _timings("gpu_", calls, config.seconds, wait=torch.cuda.synchronize)
@@ -168,6 +165,23 @@ def measure(scene: Scene, config: RasterConfig, peak: float, others: Sequence[Pe
         if peer.absent is None:
             wait = torch.cuda.synchronize if "cuda" in peer.name else None
             row |= _timings(f"{peer.name}_", peer.calls(scene), config.seconds, wait=wait)
+    return row
+
+
+def _completed(scene: Scene, rounds: Sequence[Row], peak: float) -> Row:
+    """A row of the report: the rounds as one, and what follows from them."""
+    row: Row = {
+        "scene": scene.name,
+        "gaussians": scene.gaussians.count,
+        "size": scene.camera.width,
+    }
+    for figure in rounds[0]:
+        values = [times[figure] for times in rounds]
+        lasting = figure.endswith("_median_ms") or figure.startswith("stage_")
+        row[figure] = statistics.median(values) if lasting else min(values)
+    for figure in ("forward", "forward_backward"):
+        if f"reference_{figure}_ms" in row:
+            row[f"{figure}_over_reference"] = row[f"reference_{figure}_ms"] / row[f"{figure}_ms"]
     return row | _limits(scene, row, peak)
 
 
@@ -195,7 +209,8 @@ def _with_size(figure: str, size_px: int) -> str:
 def _calls(scene: Scene, backend: BackendName) -> dict[str, Callable[[], object]]:
     """Drawing, and drawing with all gradients."""
     leaves = Gaussians(*(value.clone().requires_grad_() for value in scene.gaussians))
-    gradient = torch.ones_like(_draw_with(scene, scene.gaussians, backend))
+    camera, colors = scene.camera, scene.gaussians.colors
+    gradient = colors.new_ones(camera.height, camera.width, colors.shape[-1])
 
     def forward() -> object:
         with torch.no_grad():

@@ -28,9 +28,9 @@ from tests.support.avatars import plain_avatar
 TINY = RasterConfig(
     sizes_px=(48, 64),
     counts=(400, raster.SUMMARY_COUNT),
+    rounds=2,
     seconds=0,
     reference_sizes_px=(48,),
-    reference_repeats=1,
     first_call=False,
 )
 
