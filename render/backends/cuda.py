@@ -39,23 +39,39 @@ class CudaBackend:
         background: Tensor,
         antialiased: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Tensors stay on their device if it is CUDA, else travel there and back.
-
-        gsplat gives no gradient for K.
-        """
+        """Computed in float32 on the tensors' GPU, or on the first if they come from elsewhere."""
         gsplat = require("gsplat", extra="cuda")
-        home = gaussians.means.device
-        device = home if home.type == "cuda" else torch.device("cuda")
+        home = gaussians.means
+        device = home.device if home.is_cuda else torch.device("cuda")
+        tensors = (*gaussians, viewmat, K, background)
+        *values, viewmat, K, background = (value.to(device, torch.float32) for value in tensors)
+        if K.requires_grad:
+            viewmat, K = intrinsics_into_view(viewmat, K)
         colors, alpha, _ = gsplat.rasterization(
-            *(value.to(device) for value in gaussians),
-            viewmats=viewmat.to(device)[None],
-            Ks=K.to(device)[None],
+            *values,
+            viewmats=viewmat[None],
+            Ks=K[None],
             width=width,
             height=height,
             near_plane=NEAR_PLANE_M,
             eps2d=DILATION_PX2,
-            backgrounds=background.to(device)[None],
+            backgrounds=background[None],
             rasterize_mode="antialiased" if antialiased else "classic",
             packed=False,
         )
         return colors[0].to(home), alpha[0, ..., 0].to(home)
+
+
+def intrinsics_into_view(viewmat: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """The same view, with K's gradient led through viewmat: gsplat has none for K.
+
+    K x = K0 (K0^-1 K) x, where K0 is a constant of K's value; so K0^-1 K, whose value is the
+    identity, goes to the camera's side of the projection.
+    """
+    constant = K.detach()
+    change = torch.eye(4, dtype=K.dtype, device=K.device)
+    for axis in (0, 1):
+        focal = constant[axis, axis]
+        change[axis, axis] = K[axis, axis] / focal
+        change[axis, 2] = (K[axis, 2] - constant[axis, 2]) / focal
+    return change @ viewmat, constant

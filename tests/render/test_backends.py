@@ -1,0 +1,86 @@
+"""Which backend draws, and what can be checked of `cuda` on machines without a GPU."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from avatar3d.camera import Camera
+from render.backends.cpu import CpuBackend
+from render.backends.cuda import CudaBackend, intrinsics_into_view
+from render.rasterize import _choose, _say_once, rasterize
+from tests.render.scenes import random_gaussians, tilted_camera
+
+
+def tensor_like(device: str, dtype=torch.float32) -> Any:
+    return SimpleNamespace(is_cuda=device == "cuda", dtype=dtype)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Says which backends can run, whatever this machine has."""
+
+    def says(cpu: str | None = None, cuda: str | None = None):
+        monkeypatch.setattr(CpuBackend, "why_unavailable", lambda self: cpu)
+        monkeypatch.setattr(CudaBackend, "why_unavailable", lambda self: cuda)
+
+    _say_once.cache_clear()
+    yield says
+    _say_once.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "missing", "chosen"),
+    [
+        ("cuda", torch.float32, {}, "cuda"),
+        ("cpu", torch.float32, {}, "cpu"),
+        ("cpu", torch.float64, {}, "reference"),
+        ("cuda", torch.float64, {}, "reference"),
+        ("cuda", torch.float32, {"cuda": "no gsplat"}, "cpu"),
+        ("cuda", torch.float32, {"cuda": "no gsplat", "cpu": "no numba"}, "reference"),
+        ("cpu", torch.float32, {"cpu": "no numba"}, "reference"),
+    ],
+)
+def test_auto_takes_the_fastest_that_can_run(machine, device, dtype, missing, chosen):
+    machine(**missing)
+    assert _choose("auto", tensor_like(device, dtype)).name == chosen
+
+
+def test_auto_says_once_why_it_fell_back(machine, caplog):
+    machine(cuda="gsplat 1.4.0 is older than 1.5")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            _choose("auto", tensor_like("cuda"))
+    assert caplog.text.count("gsplat 1.4.0 is older than 1.5") == 1
+    assert "'cuda'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("version", "fit"), [("1.4.0", False), ("1.5.0", True), ("1.5.3+pt24", True), ("2.0", True)]
+)
+def test_gsplat_must_be_new_enough(monkeypatch, version, fit):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+    reason = CudaBackend().why_unavailable()
+    assert (reason is None) == fit
+    if reason is not None:
+        assert version in reason
+
+
+def test_gradient_of_the_intrinsics_can_go_through_the_view():
+    gaussians = random_gaussians(60, dtype=torch.float64)
+    camera = tilted_camera(40, 30, dtype=torch.float64)
+
+    def gradients(rerouted: bool):
+        viewmat, K = (value.clone().requires_grad_() for value in (camera.viewmat, camera.K))
+        through = intrinsics_into_view(viewmat, K) if rerouted else (viewmat, K)
+        picture = rasterize(gaussians, Camera(*through, 40, 30), backend="reference").colors
+        return picture.detach(), *torch.autograd.grad(picture.square().sum(), (viewmat, K))
+
+    for direct, rerouted in zip(gradients(False), gradients(True)):
+        torch.testing.assert_close(rerouted, direct)
