@@ -17,16 +17,8 @@ import numpy as np
 from numba import njit, prange
 
 from avatar3d.binding import STRETCH_LIMITS
-from avatar3d.fused.layout import (
-    ANCHOR_AREA,
-    ANCHOR_COLOR,
-    ANCHOR_LIT,
-    ANCHOR_OFFSET,
-    ANCHOR_QUATERNION,
-    ANCHOR_SCALE,
-    ANCHOR_TANGENT,
-    BASIS_COLUMNS,
-)
+from avatar3d.fused import layout
+from avatar3d.fused.layout import BLOCK
 from avatar3d.heads.skinning import HEAD, JAW, LEFT_EYE, NECK, RIGHT_EYE, ROOT
 from avatar3d.light import IRRADIANCE_FLOOR
 
@@ -38,9 +30,23 @@ _TINY = _F(1e-12)  # as torch.nn.functional.normalize
 _LEAST_GROWTH = _F(1e-3)
 _LEAST_STRETCH, _GREATEST_STRETCH = _F(STRETCH_LIMITS[0]), _F(STRETCH_LIMITS[1])
 _LEAST_LIGHT = _F(IRRADIANCE_FLOOR)
-# Small enough that two threads share the work evenly, large enough that handing out costs nothing.
+# Vertices per task: few enough that threads share them evenly.
 _VERTEX_CHUNK = 256
-_ANCHOR_CHUNK = 512
+# Where a block's rows begin in its flat arrays. Constants, so that the compiler sees that rows do
+# not overlap, and turns the loops over a block into vectors.
+_LIT, _REST_TANGENT, _REST_AREA = (
+    row * BLOCK for row in (layout.FIXED_LIT, layout.FIXED_TANGENT, layout.FIXED_AREA)
+)
+_U, _V, _W = (row * BLOCK for row in range(layout.FIXED_BARYCENTRIC, 3))
+_LW, _LX, _LY, _LZ = ((layout.FIXED_QUATERNION + row) * BLOCK for row in range(4))
+_E0, _E1, _E2 = ((layout.FIXED_SCALE + row) * BLOCK for row in range(3))
+_OX, _OY, _OZ = ((layout.ROW_OFFSET + row) * BLOCK for row in range(3))
+_COLOR = layout.ROW_COLOR * BLOCK
+_PX, _PY, _PZ = ((layout.ROW_POSITION + row) * BLOCK for row in range(3))
+_NX, _NY, _NZ = ((layout.ROW_NORMAL + row) * BLOCK for row in range(3))
+_TX, _TY, _TZ = ((layout.ROW_TANGENT + row) * BLOCK for row in range(3))
+_QW, _QX, _QY, _QZ = ((layout.ROW_QUATERNION + row) * BLOCK for row in range(4))
+_S0, _S1, _S2 = ((layout.ROW_SCALE + row) * BLOCK for row in range(3))
 
 
 @njit(inline="always")
@@ -207,72 +213,60 @@ def _basis_weights(coefficients, look):
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
 @no_type_check
-def _add_basis(first, end, weights, basis, change):
-    """change [CHUNK * 6] += sum_k weights_k * basis[k], in vectors over the anchors."""
-    start, length = first * BASIS_COLUMNS, (end - first) * BASIS_COLUMNS
+def _attributes(block, weights, look, rows):
+    """Offsets and colours of a block: base + sum_k weights_k * basis[k]."""
+    base = look.base[block]
+    for i in range(layout.BASIS_ROWS * BLOCK):
+        rows[i] = base[i]
     for k in range(len(weights)):
-        weight, row = weights[k], basis[k, start : start + length]
-        for i in range(length):
-            change[i] += weight * row[i]
+        weight, change = weights[k], look.basis[k, block]
+        for i in range(layout.BASIS_ROWS * BLOCK):
+            rows[i] += weight * change[i]
 
 
-@njit(inline="always")
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
 @no_type_check
-def _interpolated(surface, a, b, c, u, v, w, column):
-    """Three columns of the surface at barycentrics (u, v, w) of a triangle."""
-    return (
-        u * surface[a, column] + v * surface[b, column] + w * surface[c, column],
-        u * surface[a, column + 1] + v * surface[b, column + 1] + w * surface[c, column + 1],
-        u * surface[a, column + 2] + v * surface[b, column + 2] + w * surface[c, column + 2],
-    )
+def _gather(first, count, surface, corners, fixed, rows):
+    """The surface under a block's anchors: position, normal, tangent."""
+    for i in range(count):
+        a, b, c = corners[first + i, 0], corners[first + i, 1], corners[first + i, 2]
+        u, v, w = fixed[_U + i], fixed[_V + i], fixed[_W + i]
+        for column in range(9):
+            rows[_PX + column * BLOCK + i] = (
+                u * surface[a, column] + v * surface[b, column] + w * surface[c, column]
+            )
 
 
 @njit(inline="always")
 @no_type_check
 def _frame_quaternion(tx, ty, tz, bx, by, bz, nx, ny, nz):
     """`geometry.matrix_to_quaternion` of the columns tangent, bitangent, normal."""
-    if tx + by + nz > _ZERO:
-        w, x, y, z = _ONE + tx + by + nz, bz - ny, nx - tz, ty - bx
-    elif max(tx, by) > nz:
-        if tx > by:
-            w, x, y, z = bz - ny, _ONE + tx - by - nz, bx + ty, nx + tz
-        else:
-            w, x, y, z = nx - tz, bx + ty, _ONE - tx + by - nz, ny + bz
-    else:
-        w, x, y, z = ty - bx, nx + tz, ny + bz, _ONE - tx - by + nz
+    # All four, then the choice: vectors cannot branch.
+    yz, zx, xy = bz - ny, nx - tz, ty - bx
+    sx, sy, sz = bx + ty, nx + tz, ny + bz
+    use_w = tx + by + nz > _ZERO
+    use_xy, use_x = max(tx, by) > nz, tx > by
+    w = yz if use_x else zx
+    x = _ONE + tx - by - nz if use_x else sx
+    y = sx if use_x else _ONE - tx + by - nz
+    z = sy if use_x else sz
+    w, x = (w if use_xy else xy), (x if use_xy else sy)
+    y, z = (y if use_xy else sz), (z if use_xy else _ONE - tx - by + nz)
+    w, x = (_ONE + tx + by + nz if use_w else w), (yz if use_w else x)
+    y, z = (zx if use_w else y), (xy if use_w else z)
     inverse = _ONE / _at_least(math.sqrt(w * w + x * x + y * y + z * z), _TINY)
-    if w < _ZERO:
-        inverse = -inverse
+    inverse = -inverse if w < _ZERO else inverse
     return w * inverse, x * inverse, y * inverse, z * inverse
-
-
-@njit(inline="always")
-@no_type_check
-def _irradiance(light, channel, x, y, z):
-    """`light.irradiance` of one channel at the normal (x, y, z)."""
-    total = (
-        light[0, channel] + light[1, channel] * y + light[2, channel] * z + light[3, channel] * x
-        + light[4, channel] * (x * y) + light[5, channel] * (y * z)
-        + light[6, channel] * (_THREE * z * z - _ONE) + light[7, channel] * (x * z)
-        + light[8, channel] * (x * x - y * y)
-    )  # fmt: skip
-    return _at_least(total, _LEAST_LIGHT)
 
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
 @no_type_check
-def _pose_anchors(first, end, surface, look, change, translation, posed):
-    """`Binding._oriented` and `pose_gaussians` of the anchors first..end."""
-    corners, anchors, light = look.corners, look.anchors, look.light
-    means, quaternions, scales, colors = posed
-    for i in range(first, end):
-        a, b, c = corners[i, 0], corners[i, 1], corners[i, 2]
-        anchor = anchors[i]
-        u, v, w = anchor[0], anchor[1], anchor[2]
-        px, py, pz = _interpolated(surface, a, b, c, u, v, w, 0)
-        nx, ny, nz = _interpolated(surface, a, b, c, u, v, w, 3)
-        tx, ty, tz = _interpolated(surface, a, b, c, u, v, w, 6)
-
+def _stand(rows, fixed, translation):
+    """`Binding._oriented` and the geometry of `pose_gaussians`, for one block."""
+    shift_x, shift_y, shift_z = translation[0], translation[1], translation[2]
+    for i in range(BLOCK):
+        nx, ny, nz = rows[_NX + i], rows[_NY + i], rows[_NZ + i]
+        tx, ty, tz = rows[_TX + i], rows[_TY + i], rows[_TZ + i]
         # The frame: normal; tangent made perpendicular to it; bitangent.
         normal_length = math.sqrt(nx * nx + ny * ny + nz * nz)
         inverse = _ONE / _at_least(normal_length, _TINY)
@@ -283,42 +277,72 @@ def _pose_anchors(first, end, surface, look, change, translation, posed):
         inverse = _ONE / _at_least(tangent_length, _TINY)
         tx, ty, tz = tx * inverse, ty * inverse, tz * inverse
         bx, by, bz = ny * tz - nz * ty, nz * tx - nx * tz, nx * ty - ny * tx
+        rows[_NX + i], rows[_NY + i], rows[_NZ + i] = nx, ny, nz
 
         # How much the skin has grown along them since the neutral face.
-        growth = tangent_length / anchor[ANCHOR_TANGENT]
-        growth_across = normal_length / anchor[ANCHOR_AREA] / _at_least(growth, _LEAST_GROWTH)
-        scales[i, 0] = anchor[ANCHOR_SCALE] * _clamp(growth, _LEAST_STRETCH, _GREATEST_STRETCH)
-        scales[i, 1] = anchor[ANCHOR_SCALE + 1] * _clamp(
-            growth_across, _LEAST_STRETCH, _GREATEST_STRETCH
-        )
-        scales[i, 2] = anchor[ANCHOR_SCALE + 2]
+        growth = tangent_length / fixed[_REST_TANGENT + i]
+        across = normal_length / fixed[_REST_AREA + i] / _at_least(growth, _LEAST_GROWTH)
+        rows[_S0 + i] = fixed[_E0 + i] * _clamp(growth, _LEAST_STRETCH, _GREATEST_STRETCH)
+        rows[_S1 + i] = fixed[_E1 + i] * _clamp(across, _LEAST_STRETCH, _GREATEST_STRETCH)
+        rows[_S2 + i] = fixed[_E2 + i]
 
-        k = (i - first) * BASIS_COLUMNS
-        ox = anchor[ANCHOR_OFFSET] + change[k]
-        oy = anchor[ANCHOR_OFFSET + 1] + change[k + 1]
-        oz = anchor[ANCHOR_OFFSET + 2] + change[k + 2]
-        means[i, 0] = px + tx * ox + bx * oy + nx * oz + translation[0]
-        means[i, 1] = py + ty * ox + by * oy + ny * oz + translation[1]
-        means[i, 2] = pz + tz * ox + bz * oy + nz * oz + translation[2]
+        ox, oy, oz = rows[_OX + i], rows[_OY + i], rows[_OZ + i]
+        rows[_PX + i] += tx * ox + bx * oy + nx * oz + shift_x
+        rows[_PY + i] += ty * ox + by * oy + ny * oz + shift_y
+        rows[_PZ + i] += tz * ox + bz * oy + nz * oz + shift_z
 
         fw, fx, fy, fz = _frame_quaternion(tx, ty, tz, bx, by, bz, nx, ny, nz)
-        lw, lx = anchor[ANCHOR_QUATERNION], anchor[ANCHOR_QUATERNION + 1]
-        ly, lz = anchor[ANCHOR_QUATERNION + 2], anchor[ANCHOR_QUATERNION + 3]
-        quaternions[i, 0] = fw * lw - fx * lx - fy * ly - fz * lz
-        quaternions[i, 1] = fw * lx + fx * lw + fy * lz - fz * ly
-        quaternions[i, 2] = fw * ly - fx * lz + fy * lw + fz * lx
-        quaternions[i, 3] = fw * lz + fx * ly - fy * lx + fz * lw
+        lw, lx, ly, lz = fixed[_LW + i], fixed[_LX + i], fixed[_LY + i], fixed[_LZ + i]
+        rows[_QW + i] = fw * lw - fx * lx - fy * ly - fz * lz
+        rows[_QX + i] = fw * lx + fx * lw + fy * lz - fz * ly
+        rows[_QY + i] = fw * ly - fx * lz + fy * lw + fz * lx
+        rows[_QZ + i] = fw * lz + fx * ly - fy * lx + fz * lw
 
-        red = anchor[ANCHOR_COLOR] + change[k + 3]
-        green = anchor[ANCHOR_COLOR + 1] + change[k + 4]
-        blue = anchor[ANCHOR_COLOR + 2] + change[k + 5]
-        if anchor[ANCHOR_LIT] != _ZERO:
-            red *= _irradiance(light, 0, nx, ny, nz)
-            green *= _irradiance(light, 1, nx, ny, nz)
-            blue *= _irradiance(light, 2, nx, ny, nz)
-        colors[i, 0] = _at_least(red, _ZERO)
-        colors[i, 1] = _at_least(green, _ZERO)
-        colors[i, 2] = _at_least(blue, _ZERO)
+
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
+@no_type_check
+def _lighten(rows, fixed, light, channel):
+    """One colour channel of a block under the light (`light.irradiance`), not below zero."""
+    l0, ly, lz, lx = light[0, channel], light[1, channel], light[2, channel], light[3, channel]
+    lxy, lyz, lzz = light[4, channel], light[5, channel], light[6, channel]
+    lxz, lxx = light[7, channel], light[8, channel]
+    color = _COLOR + channel * BLOCK
+    for i in range(BLOCK):
+        x, y, z = rows[_NX + i], rows[_NY + i], rows[_NZ + i]
+        factor = l0 + ly * y + lz * z + lx * x + lxy * (x * y) + lyz * (y * z)
+        factor += lzz * (_THREE * z * z - _ONE) + lxz * (x * z) + lxx * (x * x - y * y)
+        factor = _at_least(factor, _LEAST_LIGHT) if fixed[_LIT + i] != _ZERO else _ONE
+        rows[color + i] = _at_least(rows[color + i] * factor, _ZERO)
+
+
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
+@no_type_check
+def _hand_over(first, count, rows, posed):
+    """A block's rows into the columns of the result."""
+    means, quaternions, scales, colors = posed
+    for i in range(count):
+        for column in range(3):
+            means[first + i, column] = rows[_PX + column * BLOCK + i]
+            scales[first + i, column] = rows[_S0 + column * BLOCK + i]
+            colors[first + i, column] = rows[_COLOR + column * BLOCK + i]
+        for column in range(4):
+            quaternions[first + i, column] = rows[_QW + column * BLOCK + i]
+
+
+@njit(cache=True, error_model="numpy")
+@no_type_check
+def _pose_block(block, weights, surface, look, translation, posed):
+    """Anchors block * BLOCK and on."""
+    first = block * BLOCK
+    count = min(BLOCK, len(look.corners) - first)
+    rows = np.zeros(layout.SCRATCH_ROWS * BLOCK, np.float32)
+    fixed = look.fixed[block]
+    _attributes(block, weights, look, rows)
+    _gather(first, count, surface, look.corners, fixed, rows)
+    _stand(rows, fixed, translation)
+    for channel in range(3):
+        _lighten(rows, fixed, look.light, channel)
+    _hand_over(first, count, rows, posed)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
@@ -334,15 +358,12 @@ def pose(code, mesh, look, surface, posed):
     known = min(len(coefficients), len(code.coefficients))
     coefficients[:known] = code.coefficients[:known]
     weights = _basis_weights(code.coefficients, look)
-    vertex_count, anchor_count = len(mesh.neutral), len(look.corners)
+    vertex_count = len(mesh.neutral)
     for chunk in prange((vertex_count + _VERTEX_CHUNK - 1) // _VERTEX_CHUNK):
         first, end = chunk * _VERTEX_CHUNK, min(vertex_count, (chunk + 1) * _VERTEX_CHUNK)
         _pose_vertices(first, end, coefficients, transforms, mesh, surface)
     for chunk in prange((vertex_count + _VERTEX_CHUNK - 1) // _VERTEX_CHUNK):
         first, end = chunk * _VERTEX_CHUNK, min(vertex_count, (chunk + 1) * _VERTEX_CHUNK)
         _sum_rings(first, end, mesh, surface)
-    for chunk in prange((anchor_count + _ANCHOR_CHUNK - 1) // _ANCHOR_CHUNK):
-        first, end = chunk * _ANCHOR_CHUNK, min(anchor_count, (chunk + 1) * _ANCHOR_CHUNK)
-        change = np.zeros(_ANCHOR_CHUNK * BASIS_COLUMNS, np.float32)
-        _add_basis(first, end, weights, look.basis, change)
-        _pose_anchors(first, end, surface, look, change, code.head_translation, posed)
+    for block in prange(len(look.fixed)):
+        _pose_block(block, weights, surface, look, code.head_translation, posed)

@@ -9,14 +9,21 @@ import numpy as np
 # A vertex's surface: position, summed normal, summed tangent; 64 bytes, so that a row touches as
 # few cache lines as can be.
 SURFACE_COLUMNS = 16
-# Where each value begins in an anchor's row: what does not change with the code, read in order.
+# Anchors are computed in blocks: every value of a block is one row of BLOCK numbers, so that the
+# arithmetic runs in vectors over the anchors. Small enough for the first-level cache.
+BLOCK = 128
+# Rows of a block's fixed values: what does not change with the code.
 (
-    ANCHOR_BARYCENTRIC, ANCHOR_OFFSET, ANCHOR_QUATERNION, ANCHOR_SCALE, ANCHOR_COLOR,
-    ANCHOR_TANGENT, ANCHOR_AREA, ANCHOR_LIT,
-) = 0, 3, 6, 10, 13, 16, 17, 18  # fmt: skip
-ANCHOR_COLUMNS = 19
-# Offset and colour of an anchor, which an expression basis adds to.
-BASIS_COLUMNS = 6
+    FIXED_BARYCENTRIC, FIXED_QUATERNION, FIXED_SCALE, FIXED_TANGENT, FIXED_AREA, FIXED_LIT,
+) = 0, 3, 7, 10, 11, 12  # fmt: skip
+FIXED_ROWS = 13
+# Rows that an expression basis adds to: offset and colour.
+BASIS_ROWS = 6
+# Rows of a block's scratch. Results stand where they can be copied out in one piece.
+(
+    ROW_OFFSET, ROW_COLOR, ROW_POSITION, ROW_NORMAL, ROW_TANGENT, ROW_QUATERNION, ROW_SCALE,
+) = 0, 3, 6, 9, 12, 15, 19  # fmt: skip
+SCRATCH_ROWS = 22
 
 
 class Pose(NamedTuple):
@@ -47,14 +54,15 @@ class Mesh(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What stands at the anchors; float32, indices uint32."""
+    """What stands at the anchors; float32, indices uint32. B blocks; the last is filled with zeros."""
 
     corners: np.ndarray  # [N, 3] vertices of the anchor's triangle
-    anchors: np.ndarray  # [N, ANCHOR_COLUMNS]
+    fixed: np.ndarray  # [B, FIXED_ROWS * BLOCK]
+    base: np.ndarray  # [B, BASIS_ROWS * BLOCK]
     basis_mean: np.ndarray  # [E]
     basis_projection: np.ndarray  # [E, K]; K = 0 without a basis
     basis_limits: np.ndarray  # [2, K]
-    basis: np.ndarray  # [K, N * BASIS_COLUMNS]
+    basis: np.ndarray  # [K, B, BASIS_ROWS * BLOCK]
     light: np.ndarray  # [9, 3]
 
 

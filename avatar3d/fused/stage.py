@@ -133,37 +133,42 @@ def _look(avatar: Avatar) -> Look:
     binding, attributes, basis, light = (
         avatar.binding, avatar.attributes, avatar.basis, avatar.light,
     )  # fmt: skip
-    count = avatar.count
-    anchors = torch.cat(
+    fixed = torch.cat(
         [
             avatar.template.barycentrics,
-            attributes.offsets,
             torch.nn.functional.normalize(attributes.rotations, dim=-1),
             attributes.log_scales.exp(),
-            attributes.colors,
             binding.rest_tangent[:, None],
             binding.rest_area[:, None],
             avatar.template.lit[:, None] & torch.tensor(light is not None),
         ],
         dim=-1,
     )
+    base = torch.cat([attributes.offsets, attributes.colors], dim=-1)
     if basis is None:
-        nothing = torch.zeros(0, 0)
-        mean, projection, limits, changes = torch.zeros(0), nothing, torch.zeros(2, 0), nothing
+        mean, projection, limits = torch.zeros(0), torch.zeros(0, 0), torch.zeros(2, 0)
+        changes = base.new_zeros(0, *base.shape)
     else:
         mean, projection, limits = basis.mean, basis.projection, basis.limits
-        changes = torch.cat([basis.offsets, basis.colors], dim=-1).reshape(
-            -1, count * layout.BASIS_COLUMNS
-        )
+        changes = torch.cat([basis.offsets, basis.colors], dim=-1)
     return Look(
         corners=_indices(binding.anchor_corners),
-        anchors=_array(anchors),
+        fixed=_blocks(fixed),
+        base=_blocks(base),
         basis_mean=_array(mean),
         basis_projection=_array(projection),
         basis_limits=_array(limits),
-        basis=_array(changes),
+        basis=_blocks(changes),
         light=_array(torch.zeros(9, 3) if light is None else light),
     )
+
+
+def _blocks(values: Tensor) -> np.ndarray:
+    """[..., N, C] in blocks whose columns stand as rows, [..., B, C * BLOCK]."""
+    columns = values.shape[-1]
+    filled = torch.nn.functional.pad(values.detach(), (0, 0, 0, -values.shape[-2] % layout.BLOCK))
+    blocks = filled.unflatten(-2, (-1, layout.BLOCK)).transpose(-1, -2)
+    return _array(blocks.reshape(*blocks.shape[:-2], columns * layout.BLOCK))
 
 
 def _sources(avatar: Avatar) -> list[Tensor]:
