@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -105,6 +106,7 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+@functools.cache
 def commit() -> str:
     """The checkout's commit, with -dirty where files differ from it; "unknown" outside of one."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]

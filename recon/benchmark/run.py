@@ -17,7 +17,7 @@ from recon.benchmark.detect import Detector, picture_detector, version
 from recon.benchmark.method import START, Method, get_method
 from recon.benchmark.pictures import PictureFolder
 from recon.benchmark.protocol import Indices, Protocol, thinned
-from recon.benchmark.report import Report, Row, make_report
+from recon.benchmark.report import Report, Row, commit, make_report
 from recon.benchmark.scores import Truth, as_compared, mean, mean_scores, score
 
 NAME = "fewshot"
@@ -58,6 +58,7 @@ def run_fewshot(
     if quick:
         clips, test_frames = clips[: Quick.clips], Quick.test_frames
         shots = [count for count in shots if count in Quick.shots] or list(Quick.shots)
+    commit()  # remembered: what is measured, whatever changes until the report
     # The default shots are always prepared, so that one cached clip serves the usual runs.
     protocol = Protocol(shots=tuple(sorted({*Protocol.shots, *shots})))
 
