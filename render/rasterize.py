@@ -113,14 +113,16 @@ def rasterize(
 
 
 def warm_up() -> None:
-    """Compile (or load from the cache) every kernel: cpu backend, loss and mesh.
+    """Compile (or load from the cache) every kernel: avatar, cpu backend, loss and mesh.
 
     Without it the first use of each waits for its kernels: about 20 s in sum where the cache is
     cold (once per installation), 0.5 s where it is not.
     """
+    from avatar3d.fused.stage import warm_up as warm_up_avatar
     from render.losses import photometric_loss, prepare_target
     from render.mesh import rasterize_mesh
 
+    warm_up_avatar()
     generator = torch.Generator().manual_seed(0)
     gaussians = Gaussians(
         means=torch.rand(8, 3, generator=generator) * 0.1,

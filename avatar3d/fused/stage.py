@@ -22,6 +22,7 @@ from avatar3d.errors import UserError
 from avatar3d.fused import layout
 from avatar3d.fused.layout import Look, Mesh, Pose, Posed
 from avatar3d.gaussians import Gaussians
+from avatar3d.heads.skinning import JOINT_NAMES
 from avatar3d.numba_threads import parallel_kernels
 from avatar3d.optional import require
 
@@ -58,6 +59,31 @@ def numba_is_here() -> bool:
     except UserError:
         return False
     return True
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache, by posing one vertex and one anchor."""
+    from avatar3d.fused import kernels
+
+    def zeros(*shape: int) -> np.ndarray:
+        return np.zeros(shape, np.float32)
+
+    def indices(*shape: int) -> np.ndarray:
+        return np.zeros(shape, np.uint32)
+
+    joints = len(JOINT_NAMES)
+    fixed, base = layout.FIXED_ROWS * layout.BLOCK, layout.BASIS_ROWS * layout.BLOCK
+    mesh = Mesh(
+        zeros(joints, 3), zeros(1, joints, 3), zeros(1, 3), indices(2), indices(0), zeros(0, 3),
+        zeros(1, joints), indices(2), indices(0, 2), zeros(0, 2),
+    )  # fmt: skip
+    look = Look(
+        indices(1, 3), zeros(1, fixed), zeros(1, base), zeros(0), zeros(0, 0), zeros(2, 0),
+        zeros(0, 1, base), zeros(9, 3),
+    )  # fmt: skip
+    surface, posed = zeros(1, layout.SURFACE_COLUMNS), Posed(*(zeros(1, w) for w in (3, 4, 3, 3)))
+    with parallel_kernels():
+        kernels.pose(Pose(zeros(1), zeros(4), zeros(3), zeros(4)), mesh, look, surface, posed)
 
 
 class Stage:

@@ -270,6 +270,19 @@ def _resident_bytes() -> int:
         pytest.skip("this system does not tell the memory in use")
 
 
+def test_after_the_warm_up_nothing_is_left_to_compile():
+    from avatar3d.fused import kernels
+
+    stage.warm_up()
+    compiled = kernels.pose.signatures
+    for name in ("light", "basis"):
+        avatar = replace(plain_avatar(), **{name: None})
+        avatar.gaussians(ExpressionCode.neutral(), path="fused")
+    plain_avatar().gaussians(ExpressionCode.neutral(2), path="fused")
+    assert kernels.pose.signatures == compiled
+    assert len(compiled) == 1
+
+
 def test_posing_by_torch_does_not_load_numba():
     lines = """
 import sys, torch
