@@ -345,6 +345,21 @@ def _pose_block(block, weights, surface, look, translation, posed):
     _hand_over(first, count, rows, posed)
 
 
+@njit(cache=True, error_model="numpy")
+@no_type_check
+def _prepare(code, mesh, look):
+    """What is computed once: joints, coefficients, the basis's weights.
+
+    Not inside `pose`, where Numba would make a parallel loop of every filled array.
+    """
+    transforms = _joint_transforms(code, mesh.joints, mesh.joint_drive).astype(np.float32)
+    # Cut to the shapes of this head, or filled up with zeros.
+    coefficients = np.zeros(mesh.joint_drive.shape[0], np.float32)
+    known = min(len(coefficients), len(code.coefficients))
+    coefficients[:known] = code.coefficients[:known]
+    return transforms, coefficients, _basis_weights(code.coefficients, look)
+
+
 @njit(parallel=True, cache=True, error_model="numpy")
 @no_type_check
 def pose(code, mesh, look, surface, posed):
@@ -352,12 +367,7 @@ def pose(code, mesh, look, surface, posed):
 
     Three parallel passes: vertices need the joints, rings their neighbours, anchors their corners.
     """
-    transforms = _joint_transforms(code, mesh.joints, mesh.joint_drive).astype(np.float32)
-    # Cut to the shapes of this head, or filled up with zeros.
-    coefficients = np.zeros(mesh.joint_drive.shape[0], np.float32)
-    known = min(len(coefficients), len(code.coefficients))
-    coefficients[:known] = code.coefficients[:known]
-    weights = _basis_weights(code.coefficients, look)
+    transforms, coefficients, weights = _prepare(code, mesh, look)
     vertex_count = len(mesh.neutral)
     for chunk in prange((vertex_count + _VERTEX_CHUNK - 1) // _VERTEX_CHUNK):
         first, end = chunk * _VERTEX_CHUNK, min(vertex_count, (chunk + 1) * _VERTEX_CHUNK)
