@@ -16,7 +16,15 @@ from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.gaussians import Gaussians
 from avatar3d.progress import progress
-from recon.benchmark.report import Column, Report, Row, make_folder, make_report, markdown_table
+from recon.benchmark.report import (
+    Column,
+    Report,
+    Row,
+    commit,
+    make_folder,
+    make_report,
+    markdown_table,
+)
 from recon.benchmark.speed.scene import SEED, Scene, synthetic_head
 from recon.benchmark.speed.surroundings import accelerator, surroundings
 from recon.benchmark.speed.timing import Timing, timed
@@ -80,6 +88,7 @@ class FrameReport(Report):
 
 
 def run_frame(avatar: Avatar, config: FrameConfig, *, pictures: Path | None = None) -> FrameReport:
+    commit()  # remembered: what is measured, whatever changes until the report
     if pictures is not None:
         make_folder(pictures)
     around, gpu = surroundings(), accelerator()

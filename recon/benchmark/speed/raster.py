@@ -13,7 +13,15 @@ import torch
 from avatar3d.avatar import Avatar
 from avatar3d.gaussians import Gaussians
 from avatar3d.progress import progress
-from recon.benchmark.report import Column, Report, Row, make_folder, make_report, markdown_table
+from recon.benchmark.report import (
+    Column,
+    Report,
+    Row,
+    commit,
+    make_folder,
+    make_report,
+    markdown_table,
+)
 from recon.benchmark.speed.first_call import first_call_seconds
 from recon.benchmark.speed.limit import (
     BACKWARD_INSTRUCTIONS,
@@ -109,6 +117,7 @@ def run_raster(
     avatar: Avatar | None, config: RasterConfig, *, pictures: Path | None = None
 ) -> RasterReport:
     """Time the synthetic head and, if given, an avatar."""
+    commit()  # remembered: what is measured, whatever changes until the report
     if pictures is not None:
         make_folder(pictures)
     scenes = [synthetic_head(count) for count in config.counts]
