@@ -34,7 +34,14 @@ def draw_and_differentiate(index: int) -> tuple[float, float]:
 
 
 def send_result(index: int, queue) -> None:
+    # As torch's data loaders do: its own operations may hang in a forked child's OpenMP threads.
+    torch.set_num_threads(1)
     queue.put(draw_and_differentiate(index))
+
+
+def draw_in_child() -> None:
+    torch.set_num_threads(1)
+    picture(0)
 
 
 class Pictures(Dataset):
@@ -87,7 +94,7 @@ def test_a_child_forked_while_another_thread_draws_does_not_wait_for_it():
     holder = threading.Thread(target=hold)
     holder.start()
     assert drawing.wait(60)
-    child = multiprocessing.get_context("fork").Process(target=picture, args=(0,))
+    child = multiprocessing.get_context("fork").Process(target=draw_in_child)
     child.start()
     child.join(30)
     alive = child.is_alive()
