@@ -109,7 +109,6 @@ class _Model:
     def __init__(
         self, template: Template, start: Start, codes: ExpressionCode, config: RefineConfig
     ) -> None:
-        self._config = config
         self.attributes = Attributes(
             *(
                 getattr(start.attributes, f.name).clone().requires_grad_()

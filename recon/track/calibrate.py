@@ -18,7 +18,7 @@ from recon.track.landmark_shape import landmark_shape
 from recon.track.observation import NOISE_M
 from recon.track.tracking import Tracking, landmark_directions, observe
 
-SHRINK_FRAMES = 0.2  # with as many frames half of the mean residual is believed
+SHRINK_FRAMES = 0.2  # the mean residual of F frames is believed F / (F + this)
 OFFSET_SIGMA_M = 2e-3  # how far a personal offset may well reach; decides unseen directions
 
 
