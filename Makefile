@@ -33,7 +33,7 @@ format: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
-		-c constraints.txt -e '.[recon,bench,dev]'
+		-c constraints.txt -e '.[recon,viewer,bench,dev]'
 	@# opencv, which mediapipe brings, needs two libraries that bare Debian and Ubuntu lack.
 	@if ! $(BIN)/python -c "import cv2" 2>/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
