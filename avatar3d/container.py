@@ -35,7 +35,10 @@ DTYPES = {
 
 
 def read_container(
-    path: str | Path, max_header_bytes: int = MAX_HEADER_BYTES, max_bytes: int = MAX_BYTES
+    path: str | Path,
+    max_header_bytes: int = MAX_HEADER_BYTES,
+    max_bytes: int = MAX_BYTES,
+    metadata_key: str = METADATA_KEY,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays by name and the metadata; `UserError` for anything but a sound file. Runs no code."""
     size = check_readable(path, max_bytes)
@@ -55,7 +58,7 @@ def read_container(
             )
         header_text = file.read(header_bytes)
         header = parse_json(header_text, path, "header")
-        metadata_text = _check_header(header, size - 8 - header_bytes, path)
+        metadata_text = _check_header(header, size - 8 - header_bytes, path, metadata_key)
         metadata = parse_json(metadata_text, path, "metadata")
         data = file.read(size - 8 - header_bytes)
     try:
@@ -102,10 +105,12 @@ def parse_json(text: bytes | str, path: str | Path, what: str) -> dict[str, Any]
     return value
 
 
-def _check_header(header: dict[str, Any], data_bytes: int, path: str | Path) -> str:
+def _check_header(
+    header: dict[str, Any], data_bytes: int, path: str | Path, metadata_key: str
+) -> str:
     """Check every entry against the bytes that are there; returns the metadata's JSON text."""
     metadata = header.pop("__metadata__", None)
-    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    text = metadata.get(metadata_key) if isinstance(metadata, dict) else None
     if not isinstance(metadata, dict) or not isinstance(text, str):
         _refuse(path, "was not written by avatar3d: it has no avatar3d metadata")
     if not all(isinstance(value, str) for value in metadata.values()):

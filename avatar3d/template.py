@@ -211,4 +211,5 @@ def _with_sheet(head: HeadModel) -> HeadModel:
         expression_basis=padded(head.expression_basis),
         skin_weights=torch.cat([head.skin_weights, weights]),
         mirror=torch.cat([head.mirror, index.flip(1).reshape(-1)]),
+        pose_correctives=None if head.pose_correctives is None else padded(head.pose_correctives),
     )

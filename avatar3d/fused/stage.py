@@ -43,6 +43,8 @@ def why_not_fused(avatar: Avatar, code: ExpressionCode) -> str | None:
         return "all tensors must be float32 on the CPU"
     if len({value.shape[:-1] for value in code}) > 1:
         return "the code's tensors must have the same leading dimensions"
+    if avatar.head.pose_correctives is not None or avatar.head.joint_expression is not None:
+        return f"the head {avatar.head.name!r} bends its shapes with the pose"
     if torch.compiler.is_compiling():
         return "torch is tracing"
     if not all((np.abs(_array(value)) < _LARGEST_NUMBER).all() for value in code):

@@ -47,6 +47,10 @@ class HeadModel:
     ibug_triangles: Tensor  # [68] int64
     ibug_barycentrics: Tensor  # [68, 3]
     mirror: Tensor  # [V] int64: the vertex on the other side
+    # What only some heads have:
+    joint_expression: Tensor | None = None  # [E, J, 3] metres: expressions shift the joints too
+    pose_correctives: Tensor | None = None  # [36, V, 3] metres, see `skinning.pose_features`
+    source_origin: Tensor | None = None  # [3] metres: this head's origin in its makers' frame
 
     @property
     def identity_count(self) -> int:
@@ -61,6 +65,8 @@ class HeadModel:
         digest = hashlib.sha256()
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None:  # fields that came later leave older heads' hashes alone
+                continue
             digest.update(field.name.encode())
             digest.update(
                 value.contiguous().numpy().tobytes()
@@ -85,6 +91,10 @@ class HeadModel:
             skin_weights=self.skin_weights[select],
             joints=joints,
             joint_drive=self.joint_drive,
+            joint_expression=self.joint_expression,
+            pose_correctives=None
+            if self.pose_correctives is None
+            else self.pose_correctives[:, select].flatten(1).contiguous(),
         )
 
     def vertices(self, identity: Tensor | None, code: ExpressionCode) -> Tensor:

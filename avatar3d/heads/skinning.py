@@ -30,6 +30,8 @@ class Rig:
     skin_weights: Tensor  # [V, J]
     joints: Tensor  # [J, 3] metres
     joint_drive: Tensor  # [E, J, 3] radians at coefficient 1
+    joint_expression: Tensor | None = None  # [E, J, 3] metres at coefficient 1
+    pose_correctives: Tensor | None = None  # [36, V * 3] metres, see `pose_features`
 
     def deform(self, coefficients: Tensor) -> Tensor:
         """Blend shapes alone, [..., E] -> [..., V, 3], before any joint moves."""
@@ -40,13 +42,37 @@ class Rig:
     def pose(self, code: ExpressionCode) -> Tensor:
         """Vertices in the world, [..., V, 3]: v' = sum_j w_j (R_j v + t_j)."""
         deformed = self.deform(code.coefficients)
-        rotations, translations = joint_transforms(code, self.joints, self.joint_drive)
+        rotations, translations, local = _joint_transforms(
+            code, self._joints_of(code.coefficients), self.joint_drive
+        )
+        if self.pose_correctives is not None:
+            correction = pose_features(code, local) @ self.pose_correctives
+            deformed = deformed + correction.unflatten(-1, (-1, 3))
         batch = rotations.shape[:-3]
         blended = self.skin_weights @ torch.cat(
             [rotations.reshape(*batch, -1, 9), translations], dim=-1
         )  # [..., V, 12]
         rotation = blended[..., :9].unflatten(-1, (3, 3))
         return rotate(rotation, deformed) + blended[..., 9:]
+
+    def _joints_of(self, coefficients: Tensor) -> Tensor:
+        """Joints [J, 3], or [..., J, 3] on heads whose expressions shift them."""
+        if self.joint_expression is None:
+            return self.joints
+        count = min(coefficients.shape[-1], self.joint_expression.shape[0])
+        shift = torch.einsum(
+            "...e,ejc->...jc", coefficients[..., :count], self.joint_expression[:count]
+        )
+        return self.joints + shift
+
+
+def pose_features(code: ExpressionCode, local: Tensor) -> Tensor:
+    """What pose correctives answer to, [..., 36]: the local rotations of neck, jaw, left and right
+    eye minus the identity, row by row (FLAME's order)."""
+    neck = quaternion_to_matrix(code.neck_rotation)
+    joints = local[..., [JAW, LEFT_EYE, RIGHT_EYE], :, :]
+    turned = torch.cat([neck[..., None, :, :], joints], dim=-3)
+    return (turned - torch.eye(3, dtype=turned.dtype)).flatten(-3)
 
 
 def joint_transforms(
@@ -58,20 +84,27 @@ def joint_transforms(
     head's transform; neck and bust are reached by undoing `neck_rotation`, half at the skull's
     base and half at the neck's base, which bends a neck as its vertebrae share the turn.
     """
+    return _joint_transforms(code, joints, joint_drive)[:2]
+
+
+def _joint_transforms(
+    code: ExpressionCode, joints: Tensor, joint_drive: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `joint_transforms`, and the local rotations [..., J, 3, 3]; joints [..., J, 3]."""
     count = min(code.coefficients.shape[-1], joint_drive.shape[0])
     drive = torch.einsum("...e,ejc->...jc", code.coefficients[..., :count], joint_drive[:count])
     local = quaternion_to_matrix(rotation_vector_to_quaternion(drive))  # [..., J, 3, 3]
     unbend = quaternion_to_matrix(quaternion_conjugate(quaternion_power(code.neck_rotation, 0.5)))
 
     head = (quaternion_to_matrix(code.head_rotation), code.head_translation)
-    neck = _rotate_about(head, unbend, joints[HEAD])
-    root = _rotate_about(neck, unbend, joints[NECK])
+    neck = _rotate_about(head, unbend, joints[..., HEAD, :])
+    root = _rotate_about(neck, unbend, joints[..., NECK, :])
     chain = [root, neck, head] + [
-        _rotate_about(head, local[..., joint, :, :], joints[joint])
+        _rotate_about(head, local[..., joint, :, :], joints[..., joint, :])
         for joint in (JAW, LEFT_EYE, RIGHT_EYE)
     ]
     rotations, translations = zip(*chain)
-    return torch.stack(rotations, dim=-3), torch.stack(translations, dim=-2)
+    return torch.stack(rotations, dim=-3), torch.stack(translations, dim=-2), local
 
 
 def _rotate_about(
