@@ -33,7 +33,7 @@ format: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
-		-c constraints.txt -e '.[recon,viewer,bench,dev]'
+		-c constraints.txt -e '.[recon,audio,viewer,bench,dev]'
 	@# opencv, which mediapipe brings, needs two libraries that bare Debian and Ubuntu lack.
 	@if ! $(BIN)/python -c "import cv2" 2>/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -43,6 +43,10 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 				"sudo apt-get install libgl1 libglib2.0-0" >&2; exit 1; \
 		fi; \
 		$(BIN)/python -c "import cv2"; \
+	fi
+	@# espeak-ng speaks for `speak --text` and trains voice to expression; tests that need it skip.
+	@if ! command -v espeak-ng >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng || true; \
 	fi
 	@touch $@
 

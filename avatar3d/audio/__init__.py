@@ -1,0 +1,1 @@
+"""Voice to expression: sound in, ARKit coefficients out, frame by frame."""

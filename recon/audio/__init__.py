@@ -1,0 +1,1 @@
+"""Training of voice to expression: real clips, synthetic speech, weights, their benchmark."""

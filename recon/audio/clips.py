@@ -1,0 +1,77 @@
+"""Real clips with sound as training and test material: what was heard, and what the mouth did."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from avatar3d.audio.sound import RATE_HZ, read_sound, read_sound_info
+from avatar3d.files import atomic_output
+from avatar3d.heads import HeadModel
+from recon.audio.measures import mouth_measures, skull_frame
+from recon.benchmark.cache import cache_folder
+from recon.capture import hash_file, read_video, stable_head_crop, track_faces
+from recon.clip_motion import CROP_PX, SUPPORT_FRAMES
+from recon.track import track_frames, track_support
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # raise it when what is below gives something else
+
+
+@dataclass(frozen=True)
+class SpeakingClip:
+    """A clip of one person who speaks; pictures at `times_s` from the first sample of the sound."""
+
+    sha256: str
+    sound: Float[np.ndarray, " N"]  # mono at 16 kHz
+    times_s: Float[np.ndarray, " F"]  # frames in which the face was found
+    coefficients: Float[np.ndarray, "F 52"]  # tracked
+    head_rotation: Float[np.ndarray, "F 4"]
+    measures: Float[np.ndarray, "F 7"]  # of the detector's landmarks
+
+
+def speaking_clip(path: Path, head: HeadModel) -> SpeakingClip:
+    """Track a clip, or read what an earlier call left in the cache."""
+    digest = hash_file(path)
+    key = hashlib.sha256(f"{FORMAT} {digest} {head.content_hash()}".encode()).hexdigest()[:16]
+    file = cache_folder() / "audio" / f"clip-{key}.npz"
+    if file.exists():
+        try:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                return SpeakingClip(digest, **{name: arrays[name] for name in arrays.files})
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+            logger.warning("%s is damaged and made anew", file)
+    clip = _tracked(path, digest, head)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: value for name, value in vars(clip).items() if name != "sha256"}
+    with atomic_output(file) as beside:
+        np.savez_compressed(beside, **arrays)
+    return clip
+
+
+def _tracked(path: Path, digest: str, head: HeadModel) -> SpeakingClip:
+    track = track_faces(read_video(path))
+    found = np.flatnonzero(track.found)
+    crop = stable_head_crop(track.landmarks, CROP_PX)
+    landmarks = crop.to_crop(track.landmarks)
+    even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
+    tracking = track_support(landmarks[found[even]], CROP_PX, head)
+    codes = track_frames(tracking, landmarks, temporal=True)
+    sound = np.concatenate(list(read_sound(path)))[:, 0]
+    times_s = track.times_s[found] - read_sound_info(path).starts_s
+    assert RATE_HZ == 16_000
+    return SpeakingClip(
+        digest,
+        sound,
+        times_s,
+        codes.coefficients[found, :52].numpy().astype(np.float32),
+        codes.head_rotation[found].numpy().astype(np.float32),
+        mouth_measures(skull_frame(track.landmarks[found])).astype(np.float32),
+    )
