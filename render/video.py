@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,14 @@ class Audio(NamedTuple):
     rate_hz: int
 
 
+class AudioBlocks(NamedTuple):
+    """The same for sound that is too long to be held: read when the pictures have been written."""
+
+    blocks: Iterable[np.ndarray]  # float32 in -1..1, [S, channels] each
+    rate_hz: int
+    channels: int  # 1 or 2
+
+
 class VideoWriter:
     """Writes pictures to an mp4 file; a context manager.
 
@@ -51,7 +59,7 @@ class VideoWriter:
         self,
         path: str | os.PathLike[str],
         fps: float | Fraction,
-        audio: Audio | tuple[np.ndarray, int] | None = None,
+        audio: Audio | AudioBlocks | tuple[np.ndarray, int] | None = None,
         quality: int = DEFAULT_QUALITY,
         preset: str = "veryfast",
     ):
@@ -61,7 +69,7 @@ class VideoWriter:
         self.path = Path(path)
         self.fps = Fraction(fps).limit_denominator(1001)
         self.frame_count = 0
-        self._audio = None if audio is None else _checked_audio(Audio(*audio))
+        self._audio = None if audio is None else _as_blocks(audio)
         self._quality, self._preset = quality, preset
         self._output = contextlib.ExitStack()  # renames or removes the temporary file
         self._container: Any = None
@@ -139,7 +147,7 @@ class VideoWriter:
         self._video_stream = stream
         if self._audio is not None:
             audio = self._container.add_stream("aac", rate=self._audio.rate_hz)
-            audio.layout = "mono" if self._audio.samples.shape[1] == 1 else "stereo"
+            audio.layout = "mono" if self._audio.channels == 1 else "stereo"
             audio.bit_rate = _AUDIO_BIT_RATE
             self._audio_stream = audio
 
@@ -147,16 +155,20 @@ class VideoWriter:
         if self._audio is None:
             return
         av = require("av", extra="recon")
-        samples, rate = self._audio
-        samples = samples[: round(self.frame_count / self.fps * rate)]
-        layout = "mono" if samples.shape[1] == 1 else "stereo"
-        for start in range(0, len(samples), _AUDIO_CHUNK):
-            piece = np.ascontiguousarray(samples[start : start + _AUDIO_CHUNK].T)
+        blocks, rate, channels = self._audio
+        end = round(self.frame_count / self.fps * rate)
+        start = 0
+        for block in blocks:
+            piece = np.ascontiguousarray(block[: end - start].T)
+            if not piece.size:
+                break
+            layout = "mono" if channels == 1 else "stereo"
             frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
             frame.sample_rate = rate
             frame.pts = start
             frame.time_base = Fraction(1, rate)
             self._mux(self._audio_stream, frame)
+            start += piece.shape[1]
         self._mux(self._audio_stream, None)
 
     def _mux(self, stream: Any, frame: Any) -> None:
@@ -178,6 +190,17 @@ class VideoWriter:
             raise UserError(
                 f"cannot write the video {self.path}: {error.strerror or error}"
             ) from error
+
+
+def _as_blocks(audio: Audio | AudioBlocks | tuple[np.ndarray, int]) -> AudioBlocks:
+    if isinstance(audio, AudioBlocks):
+        if audio.channels not in (1, 2):
+            raise ValueError(f"a video's sound has 1 or 2 channels, got {audio.channels}")
+        return audio
+    samples, rate_hz = _checked_audio(Audio(*audio))
+    starts = range(0, len(samples), _AUDIO_CHUNK)
+    blocks = [samples[start : start + _AUDIO_CHUNK] for start in starts]
+    return AudioBlocks(blocks, rate_hz, samples.shape[1])
 
 
 def _checked_audio(audio: Audio) -> Audio:
