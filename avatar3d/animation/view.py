@@ -10,8 +10,8 @@ from avatar3d.avatar import Avatar
 from avatar3d.camera import Camera
 
 # The middle of head and shoulders in the head frame, which begins between the eyes; metres.
-_TARGET = (0.0, -0.035, -0.05)
-_HEIGHT_M = 0.37  # from above the hair to the shoulders
+FRAME_TARGET_M = (0.0, -0.035, -0.05)
+FRAME_HEIGHT_M = 0.37  # from above the hair to the shoulders
 _DISTANCE_M = 0.85  # of an avatar that does not say from how far it was photographed
 _NEAREST_M, _FARTHEST_M = 0.4, 4.0
 
@@ -24,14 +24,14 @@ def portrait_camera(
     `yaw` and `pitch` (radians) move the camera around the head: yaw > 0 toward the subject's left.
     """
     distance = photographed_from_m(avatar)
-    target = torch.tensor(_TARGET)
+    target = torch.tensor(FRAME_TARGET_M)
     direction = torch.tensor(
         [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
     )
     return Camera.look_at(
-        position=target + (distance - _TARGET[2]) * direction,
+        position=target + (distance - FRAME_TARGET_M[2]) * direction,
         target=target,
-        focal_length_px=zoom * size_px * (distance - _TARGET[2]) / _HEIGHT_M,
+        focal_length_px=zoom * size_px * (distance - FRAME_TARGET_M[2]) / FRAME_HEIGHT_M,
         width=size_px,
         height=size_px,
     )

@@ -1,0 +1,70 @@
+// Build the page, one HTML file with script and style inside (committed: dist/index.html), and with
+// --package what npm carries: dist/avatar3d.js, dist/three.js and their types.
+import { build } from 'esbuild';
+import { execFileSync } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
+
+const root = new URL('./', import.meta.url).pathname;
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  charset: 'utf8',
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+
+/** Text of a bundled script or style. */
+async function bundled(entry, options) {
+  const { outputFiles } = await build({ ...common, entryPoints: [entry], minify: true, write: false, ...options });
+  return outputFiles[0].text;
+}
+
+async function page(out) {
+  const [html, script, style] = await Promise.all([
+    readFile(`${root}src/page/page.html`, 'utf8'),
+    bundled('src/page/main.ts', { plugins: [shortShaders] }),
+    bundled('src/page/page.css', { loader: { '.css': 'css' } }),
+  ]);
+  const code = script.trim().replaceAll('</script', '<\\/script');
+  const hash = createHash('sha256').update(code).digest('base64');
+  const whole = html
+    .replace('"CSP"', () => `"${policy(hash)}"`)
+    .replace('/*STYLE*/', () => style.trim())
+    .replace('/*SCRIPT*/', () => code);
+  await mkdir(`${root}dist`, { recursive: true });
+  await writeFile(out, whole);
+  console.log(`${out}: ${whole.length} bytes, ${gzipSync(whole, { level: 9 }).length} gzipped`);
+}
+
+/** What the page may run and reach: its own script, the detector beside it, avatars of any host. */
+function policy(hash) {
+  return [
+    "default-src 'none'", `script-src 'self' 'sha256-${hash}' 'unsafe-eval' blob:`, "style-src 'unsafe-inline'",
+    'img-src * data: blob:', 'media-src blob:', 'connect-src * data: blob:', 'worker-src blob:', "base-uri 'none'", "form-action 'none'",
+  ].join('; ');
+}
+
+/** Shaders without comments and needless spaces. */
+const shortShaders = {
+  name: 'short-shaders',
+  setup({ onLoad }) {
+    onLoad({ filter: /shaders\.ts$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8');
+      const contents = text.replace(/\/\/ .*$/gm, '').replace(/^\s+/gm, '');
+      return { contents, loader: 'ts' };
+    });
+  },
+};
+
+const asPackage = process.argv.includes('--package');
+await page(`${root}dist/index.html`);
+if (asPackage) {
+  const library = { ...common, minify: false, plugins: [shortShaders] };
+  await build({ ...library, entryPoints: ['src/index.ts'], outfile: 'dist/avatar3d.js' });
+  await build({ ...library, entryPoints: ['src/three.ts'], outfile: 'dist/three.js', external: ['three', './index.ts'] });
+  execFileSync('npx', ['tsc', '--noEmit', 'false', '--emitDeclarationOnly', '--declaration', '--rewriteRelativeImportExtensions', '--outDir', 'dist/types'], { cwd: root, stdio: 'inherit' });
+}
