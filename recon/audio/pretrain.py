@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avatar3d.audio.channels import CHANNELS
 from avatar3d.audio.features import Normaliser
 from avatar3d.audio.network import CLASS_COUNT, LOOKAHEAD, MEASURE_COUNT, VoiceNetwork
 from avatar3d.files import atomic_output
@@ -24,14 +23,11 @@ from avatar3d.progress import progress
 from recon.audio import visemes
 from recon.audio.corpus import Corpus, corpus
 from recon.audio.head_measures import measures_by_channel
+from recon.audio.outputs import CLOSURE, COUNT, ENERGY
 from recon.audio.voices import disguise
 from recon.benchmark.cache import cache_folder
 
 logger = logging.getLogger(__name__)
-
-COUNT = len(CHANNELS)
-MEASURES = slice(COUNT, COUNT + MEASURE_COUNT)
-CLOSURE, ENERGY = COUNT + MEASURE_COUNT, COUNT + MEASURE_COUNT + 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""From what the network says to coefficients: strength, emotion, and lips that close on p, b, m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from avatar3d.audio.channels import CHANNEL_INDEX, CHANNELS, to_coefficients
+from avatar3d.audio.network import MEASURE_COUNT
+from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES
+
+EmotionName = Literal[
+    "neutral", "happy", "sad", "angry", "surprised", "afraid", "disgusted", "friendly"
+]
+MAX_STRENGTH = 3.0
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a voice is performed."""
+
+    strength: float = 1.0  # of all that the mouth does; 0 is a mouth at rest
+    jaw: float = 1.0  # of the jaw, on top: below 1 a mumbler
+    lips: float = 1.0  # of rounding, spreading and lip lifting, on top
+    emotion: EmotionName = "neutral"
+    emotion_amount: float = 0.7  # 0..1
+
+    def __post_init__(self) -> None:
+        for name in ("strength", "jaw", "lips"):
+            if not 0 <= getattr(self, name) <= MAX_STRENGTH:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to {MAX_STRENGTH:g}")
+        if not 0 <= self.emotion_amount <= 1:
+            raise ValueError(f"emotion_amount is {self.emotion_amount}, expected 0 to 1")
+
+
+def _both(**values: float) -> dict[str, float]:
+    return {f"{name}{side}": value for name, value in values.items() for side in ("Left", "Right")}
+
+
+# Milder than the expressions of `animation`: a face that speaks wears them for minutes.
+EMOTIONS: dict[str, dict[str, float]] = {
+    "neutral": {},
+    "friendly": _both(mouthSmile=0.25, cheekSquint=0.15, eyeSquint=0.08),
+    "happy": _both(mouthSmile=0.55, cheekSquint=0.35, eyeSquint=0.2, mouthDimple=0.15),
+    "sad": {
+        "browInnerUp": 0.6,
+        "mouthShrugLower": 0.2,
+        **_both(mouthFrown=0.45, eyeBlink=0.12, eyeLookDown=0.12),
+    },
+    "angry": _both(browDown=0.7, eyeSquint=0.3, noseSneer=0.3, mouthFrown=0.15, mouthPress=0.15),
+    "surprised": {"browInnerUp": 0.7, "jawOpen": 0.06, **_both(browOuterUp=0.6, eyeWide=0.5)},
+    "afraid": {"browInnerUp": 0.7, **_both(eyeWide=0.45, mouthStretch=0.25, browOuterUp=0.2)},
+    "disgusted": {
+        "mouthShrugUpper": 0.15,
+        **_both(noseSneer=0.6, mouthUpperUp=0.2, browDown=0.35, eyeSquint=0.2),
+    },
+}
+# While somebody speaks the mouth is busy: an emotion keeps so much of its share of it.
+_MOUTH_SHARE_IN_SPEECH = 0.6
+
+_JAW = [CHANNEL_INDEX[name] for name in ("jawOpen", "jawForward")]
+_LIPS = [row for row in range(len(CHANNELS)) if row not in _JAW]
+_MOUTH = [
+    index
+    for index, name in enumerate(ARKIT_NAMES)
+    if name.startswith(("mouth", "jaw", "cheekPuff"))
+]
+_PARTING = [
+    ARKIT_INDEX[name + side]
+    for name in ("mouthLowerDown", "mouthUpperUp")
+    for side in ("Left", "Right")
+]
+_OPEN, _CLOSE, _FUNNEL = (ARKIT_INDEX[n] for n in ("jawOpen", "mouthClose", "mouthFunnel"))
+_PRESS = [ARKIT_INDEX["mouthPressLeft"], ARKIT_INDEX["mouthPressRight"]]
+_PRESSED = 0.2  # lips that touch are pressed a little
+_JAW_OF_CLOSED = 0.6  # the jaw rises too when lips close
+
+
+def perform(
+    outputs: Float[Tensor, "T C"], style: Style, gain: float, closure_threshold: float
+) -> Float[Tensor, "T 52"]:
+    """Coefficients in 0..1 from the network's outputs, each frame by itself."""
+    count = len(CHANNELS)
+    channels = (outputs[:, :count] * (gain * style.strength)).clone()
+    channels[:, _JAW] *= style.jaw
+    channels[:, _LIPS] *= style.lips
+    coefficients = to_coefficients(channels).clamp(0, 1)
+    closure = torch.sigmoid(outputs[:, count + MEASURE_COUNT, None])
+    energy = outputs[:, count + MEASURE_COUNT + 1, None].clamp(0, 1)
+    mixed = _with_emotion(coefficients, energy, style)
+    return close_lips(mixed, lips_closed(closure, closure_threshold) * min(1.0, style.strength))
+
+
+def lips_closed(probability: Float[Tensor, "T 1"], threshold: float) -> Float[Tensor, "T 1"]:
+    """0 well below the threshold, 1 well above, smooth between: lips do not jump."""
+    position = ((probability / threshold - 0.6) / 0.8).clamp(0, 1)
+    return position * position * (3 - 2 * position)
+
+
+def close_lips(
+    coefficients: Float[Tensor, "T 52"], closed: Float[Tensor, "T 1"]
+) -> Float[Tensor, "T 52"]:
+    """Bring the lips together by `closed` 0..1: mouthClose takes back what the jaw opens."""
+    result = coefficients.clone()
+    result[:, [_OPEN]] *= 1 - (1 - _JAW_OF_CLOSED) * closed
+    result[:, [*_PARTING, _FUNNEL]] *= 1 - closed
+    jaw, close = result[:, [_OPEN]], result[:, [_CLOSE]]
+    # Never more than the jaw has opened: lips would pass through each other.
+    result[:, [_CLOSE]] = torch.minimum((1 - closed) * close + closed * jaw, jaw)
+    result[:, _PRESS] = torch.maximum(result[:, _PRESS], _PRESSED * closed)
+    return result.clamp(0, 1)
+
+
+def _with_emotion(coefficients: Tensor, energy: Tensor, style: Style) -> Tensor:
+    added = torch.zeros(len(ARKIT_NAMES))
+    for name, value in EMOTIONS[style.emotion].items():
+        added[ARKIT_INDEX[name]] = style.emotion_amount * value
+    share = torch.ones(len(energy), len(ARKIT_NAMES))
+    share[:, _MOUTH] = 1 - (1 - _MOUTH_SHARE_IN_SPEECH) * energy
+    return (coefficients + share * added).clamp(0, 1)
