@@ -15,7 +15,18 @@ from avatar3d import __version__
 from tests.support.avatars import write_portrait
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["benchmark", "create", "demo", "heads", "inspect", "reenact", "render", "track"]
+COMMANDS = [
+    "benchmark",
+    "create",
+    "demo",
+    "export",
+    "heads",
+    "inspect",
+    "reenact",
+    "render",
+    "track",
+    "view",
+]
 
 
 @pytest.fixture(scope="module")
