@@ -28,14 +28,14 @@ from render.backends.cpu.layout import BLOCK_PX
 from render.backends.cpu.vector import FLOATS, INT64, LANES, Lanes, array_pointer, int64
 
 # Vector instructions per block-vector, counted in the bodies of `_blend_block` (blend.py) and
-# `_blend_splat_backward` (blend_backward.py); loads, broadcasts and masks come with them for free.
-#   log2(alpha) as a polynomial 5, 2^x 11 (clamp, round, subtract, 5 of the polynomial, 3 for the
-#   exponent), cap 1, two comparisons, new transmittance 1, weight 1, done mark 2, colours 3
-FORWARD_INSTRUCTIONS = 26
-#   log2(alpha) from distances 7, 2^x 11, cap 1, three comparisons, transmittance 2, done mark 2,
-#   weight 1, shade 3, what is behind 1, gradient by alpha 9 (7 of them a reciprocal), w and its
-#   two products 3, nine sums
-BACKWARD_INSTRUCTIONS = 52
+# `_blend_splats_backward` (blend_backward.py); loads, broadcasts and masks come with them for free.
+#   log2(alpha) as a polynomial 5, 2^x 10 (round 3, 5 of the polynomial, 2 for the exponent), cap 1,
+#   two comparisons, new transmittance 1, weight 1, done mark 2, colours 3
+FORWARD_INSTRUCTIONS = 25
+#   log2(alpha) from distances 7, 2^x 10, cap 1, three comparisons, transmittance 2, done mark 1,
+#   weight 1, shade 4, what is behind 1, a division (it costs more than one), w and its two
+#   products 3, nine sums
+BACKWARD_INSTRUCTIONS = 43
 
 
 class Count(NamedTuple):

@@ -23,7 +23,7 @@ def depth_order(depth_keys):
             nearest, farthest = min(nearest, key), max(farthest, key)
             count += 1
     keys, other_keys = np.empty(count, np.uint32), np.empty(count, np.uint32)
-    order, other_order = np.empty(count, np.int32), np.empty(count, np.int32)
+    order, other_order = np.empty(count, np.uint32), np.empty(count, np.uint32)
     slot = 0
     for i in range(depth_keys.shape[0]):
         if depth_keys[i] != INVISIBLE:
@@ -81,7 +81,7 @@ def bin_tiles(order, tile_boxes, tiles_x, tiles_y, threads):
             cursors[t, tile] = total
             total += here
     starts[tiles] = total
-    splat_ids = np.empty(total, np.int32)
+    splat_ids = np.empty(total, np.uint32)
     for t in prange(threads):
         for k in range(count * t // threads, count * (t + 1) // threads):
             i = order[k]

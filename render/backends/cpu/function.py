@@ -45,20 +45,22 @@ class RasterizeFunction(torch.autograd.Function):
             )
             stage_ended("bin")
             alpha = np.empty((height, width), np.float32)
+            wanted = any(ctx.needs_input_grad)
+            entry_masks = np.empty(len(splat_ids) if wanted else 0, np.uint16)
             for group in _groups(channels):
                 picture = np.empty((height, width, GROUP), np.float32)
                 blend.blend(
                     splats, _padded(colors, group), starts, splat_ids, _padded(background, group),
-                    picture, alpha, threads,
+                    picture, alpha, entry_masks, threads, blend.HELD,
                 )  # fmt: skip
                 pictures.append(picture)
             stage_ended("blend")
         image = _joined(pictures, channels)
         image, alpha = torch.from_numpy(image), torch.from_numpy(alpha)
-        if any(ctx.needs_input_grad):
+        if wanted:
             ctx.save_for_backward(*tensors, image, alpha)
             ctx.settings = width, height, antialiased
-            ctx.binned = splats, tile_boxes, depth_keys, starts, splat_ids, first_slots
+            ctx.binned = splats, tile_boxes, depth_keys, starts, splat_ids, first_slots, entry_masks
         return image, alpha
 
     @staticmethod
@@ -68,7 +70,7 @@ class RasterizeFunction(torch.autograd.Function):
         means, quaternions, scales, opacities, colors, viewmat, K, _ = inputs
         d_image, d_alpha = (value.contiguous().numpy() for value in grad_outputs)
         width, height, antialiased = ctx.settings
-        splats, tile_boxes, depth_keys, starts, splat_ids, first_slots = ctx.binned
+        splats, tile_boxes, depth_keys, starts, splat_ids, first_slots, entry_masks = ctx.binned
         count, channels = colors.shape
         moments = np.zeros((count, MOMENT_COLOR), np.float32)
         records = np.empty((len(splat_ids), RECORD_COLUMNS), np.float32)
@@ -82,9 +84,11 @@ class RasterizeFunction(torch.autograd.Function):
                 d_colors = np.empty((count, GROUP), np.float32)
                 stage_ended("prepare")
                 blend_backward.blend_backward(
-                    splats, _padded(colors, group), starts, splat_ids, tile_boxes, first_slots,
+                    splats, _padded(colors, group), starts, splat_ids, entry_masks, tile_boxes,
+                    first_slots,
                     _padded(image, group), alpha, _padded(d_image, group),
                     d_alpha if group.start == 0 else no_alpha_gradient, records, threads,
+                    blend_backward.HELD,
                 )  # fmt: skip
                 stage_ended("blend_backward")
                 blend_backward.gather(records, first_slots, moments, d_colors)

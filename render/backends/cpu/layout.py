@@ -14,6 +14,16 @@ BLOCKS = 16  # of one tile
 SPLAT_X, SPLAT_Y, SPLAT_A, SPLAT_B, SPLAT_C, SPLAT_POWER = range(6)
 SPLAT_COLUMNS = 8
 
+# A tile draws its splats in chunks, laid out as rows of one value each, so that vectors run over the
+# splats; few enough that the rows stay in the first-level cache. About the tile's centre: the mean,
+# px; the splat's A, B, C and POWER; log2(alpha)'s coefficients of 1, x, y, x^2, xy, y^2; colour.
+TILE_CHUNK = 256
+ROW_STRIDE = TILE_CHUNK + 16  # the vector behind the last splat holds one that reaches nothing
+(ROW_X, ROW_Y, ROW_A, ROW_B, ROW_C, ROW_POWER) = range(6)
+ROW_POLYNOMIAL = 6  # and five more
+ROW_COLOR = 12  # and two more
+TILE_ROWS = 15
+
 # What the backward blend leaves per splat; w = d loss / d log(alpha), summed over pixels.
 (MOMENT_1, MOMENT_X, MOMENT_Y, MOMENT_XX, MOMENT_XY, MOMENT_YY) = range(6)  # sums of w, w dx, ...
 MOMENT_COLOR = 6  # and two more

@@ -8,6 +8,7 @@ Numba caches a kernel by the file that holds it: after a change here, delete `__
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,12 @@ _FLOATS_TYPE_NAME = f"v{LANES}f32"
 
 # 2^f on [-0.5, 0.5], relative error 2e-7: highest power first.
 _EXP2_POLYNOMIAL = (1.3333558e-3, 9.6181291e-3, 5.5504109e-2, 2.4022651e-1, 6.9314718e-1, 1.0)
-# The bits of 1/x are about this minus the bits of x; three Newton steps make it exact to rounding.
-_RECIPROCAL_SEED = 0x7EF311C7
-_SIGN_BIT = -(2**31)
+# Added to a float, it rounds to whole numbers and leaves them in the lowest bits: 1.5 * 2^23.
+_ROUNDER = 12582912.0
+_SIGN_BIT = -0.0
+# What an inner loop may hold in registers (see `Lanes.hold`).
+EXP2_CONSTANTS = (*_EXP2_POLYNOMIAL, _ROUNDER)
+SIGN_CONSTANTS = (_SIGN_BIT,)
 
 
 def int64(value: int) -> Value:
@@ -39,15 +43,41 @@ class Lanes:
     def __init__(self, builder: Any):
         self.builder = builder
         self._undefined = ir.Constant(FLOATS, ir.Undefined)
+        self._held: dict[bytes, Value] = {}
+
+    def hold(self, base: Value, constants: Sequence[float]) -> None:
+        """Take these constants from memory, where the kernel's caller put them.
+
+        LLVM reads a constant that it knows from memory again in every turn of a loop; what it does
+        not know stays in a register.
+        """
+        for index, constant in enumerate(constants):
+            self._held[np.float32(constant).tobytes()] = self.load_splat(base, int64(index))
 
     def constant(self, value: float | list[float]) -> Value:
-        values = value if isinstance(value, list) else [value] * LANES
-        return ir.Constant(FLOATS, [float(np.float32(lane)) for lane in values])
+        if isinstance(value, list):
+            return ir.Constant(FLOATS, [float(np.float32(lane)) for lane in value])
+        held = self._held.get(np.float32(value).tobytes())
+        return ir.Constant(FLOATS, [float(np.float32(value))] * LANES) if held is None else held
 
     def splat(self, scalar: Value) -> Value:
         """The scalar in all lanes."""
         first = self.builder.insert_element(self._undefined, scalar, ir.Constant(INT32, 0))
         return self.builder.shuffle_vector(first, self._undefined, ir.Constant(INTS, [0] * LANES))
+
+    def splat_int(self, scalar: Value) -> Value:
+        undefined = ir.Constant(INTS, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(INTS, [0] * LANES))
+
+    def compress(self, values: Value, kept: Value) -> Value:
+        """The kept integers at the front, in order; anything behind them."""
+        function = cgutils.get_or_insert_function(
+            self.builder.module,
+            ir.FunctionType(INTS, [INTS, ir.VectorType(ir.IntType(1), LANES), INTS]),
+            f"llvm.experimental.vector.compress.v{LANES}i32",
+        )
+        return self.builder.call(function, [values, kept, ir.Constant(INTS, ir.Undefined)])
 
     def load(self, base: Value, index: Value) -> Value:
         pointer = self.builder.gep(base, [index])
@@ -79,36 +109,93 @@ class Lanes:
     def maximum(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
-    def exp2(self, power: Value) -> Value:
-        """2^power for powers up to 127; anything below 2^-60 gives 2^-60."""
+    def exp2(self, powers: list[Value]) -> list[Value]:
+        """2^power for -126 < power < 128; below, something. Step by step for all of them."""
         builder = self.builder
-        power = self.maximum(power, self.constant(-60.0))
-        rint = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(FLOATS, [FLOATS]), f"llvm.rint.{_FLOATS_TYPE_NAME}"
-        )
-        whole = builder.call(rint, [power])
-        fraction = builder.fsub(power, whole)
-        value = self.constant(_EXP2_POLYNOMIAL[0])
+        rounder = self.constant(_ROUNDER)
+        rounded = [builder.fadd(power, rounder) for power in powers]
+        fractions = [
+            builder.fsub(power, builder.fsub(whole, rounder))
+            for power, whole in zip(powers, rounded)
+        ]
+        values = [self.constant(_EXP2_POLYNOMIAL[0]) for _ in powers]
         for coefficient in _EXP2_POLYNOMIAL[1:]:
-            value = self.multiply_add(value, fraction, self.constant(coefficient))
-        shift = builder.shl(builder.fptosi(whole, INTS), ir.Constant(INTS, [23] * LANES))
-        return builder.bitcast(builder.add(builder.bitcast(value, INTS), shift), FLOATS)
-
-    def reciprocal(self, a: Value) -> Value:
-        """1 / a for normal positive a; several times the throughput of a vector division."""
-        builder = self.builder
-        seed = ir.Constant(INTS, [_RECIPROCAL_SEED] * LANES)
-        inverse = builder.bitcast(builder.sub(seed, builder.bitcast(a, INTS)), FLOATS)
-        for _ in range(3):
-            error = self.multiply_add(self.negate(a), inverse, self.constant(1.0))
-            inverse = self.multiply_add(inverse, error, inverse)
-        return inverse
+            values = [
+                self.multiply_add(value, fraction, self.constant(coefficient))
+                for value, fraction in zip(values, fractions)
+            ]
+        by = ir.Constant(INTS, [23] * LANES)
+        shifts = [builder.shl(builder.bitcast(whole, INTS), by) for whole in rounded]
+        return [
+            builder.bitcast(builder.add(builder.bitcast(value, INTS), shift), FLOATS)
+            for value, shift in zip(values, shifts)
+        ]
 
     def with_sign_bit(self, a: Value) -> Value:
         """-|a|."""
         builder = self.builder
-        bits = builder.or_(builder.bitcast(a, INTS), ir.Constant(INTS, [_SIGN_BIT] * LANES))
+        sign = builder.bitcast(self.constant(_SIGN_BIT), INTS)
+        return builder.bitcast(builder.or_(builder.bitcast(a, INTS), sign), FLOATS)
+
+    def absolute(self, a: Value) -> Value:
+        builder = self.builder
+        bits = builder.and_(builder.bitcast(a, INTS), ir.Constant(INTS, [2**31 - 1] * LANES))
         return builder.bitcast(bits, FLOATS)
+
+    def to_8_bit(self, a: Value) -> Value:
+        """0..1 to 0..255 (sixteen int8), rounded and clipped; what is not a number becomes 0."""
+        builder = self.builder
+        scaled = self.maximum(builder.fmul(a, self.constant(255.0)), self.constant(0.0))
+        scaled = builder.fadd(self.minimum(scaled, self.constant(255.0)), self.constant(0.5))
+        return builder.trunc(builder.fptosi(scaled, INTS), ir.VectorType(ir.IntType(8), LANES))
+
+    def part(self, a: Value, first: int, count: int) -> Value:
+        """Lanes first..first + count."""
+        return self._shuffle(a, a, range(first, first + count))
+
+    def interleaved(self, vectors: list[Value], first: int, count: int) -> Value:
+        """Lanes first..first + count of three vectors: a0 b0 c0 a1 b1 c1 ..."""
+        a, b, c = vectors
+        pairs = [first + k // 3 + (LANES if k % 3 == 1 else 0) for k in range(3 * count)]
+        pairs += [0] * (LANES - len(pairs))
+        third = [LANES + first + k // 3 if k % 3 == 2 else k for k in range(3 * count)]
+        return self._shuffle(self._shuffle(a, b, pairs), c, third)
+
+    def load_lines(self, base: Value, starts: list[Value]) -> Value:
+        """Sixteen floats, four from each of four places."""
+        fours = [self._load_some(base, start, 4) for start in starts]
+        low, high = (self._shuffle(fours[k], fours[k + 1], range(8)) for k in (0, 2))
+        return self._shuffle(low, high, range(LANES))
+
+    def load_lines_of_three(self, base: Value, starts: list[Value]) -> list[Value]:
+        """Of a0 b0 c0 a1 b1 c1 ..., four from each of four places: a, b and c."""
+        twelves = [self._load_some(base, start, 12) for start in starts]
+        pairs = [self._shuffle(twelves[k], twelves[k + 1], range(24)) for k in (0, 2)]
+        every_third = [range(channel, 24, 3) for channel in range(3)]
+        return [
+            self._shuffle(
+                self._shuffle(pairs[0], pairs[0], third),
+                self._shuffle(pairs[1], pairs[1], third),
+                range(LANES),
+            )
+            for third in every_third
+        ]
+
+    def _load_some(self, base: Value, index: Value, count: int) -> Value:
+        pointer = self.builder.gep(base, [index])
+        pointer = self.builder.bitcast(pointer, ir.VectorType(FLOAT, count).as_pointer())
+        return self.builder.load(pointer, align=4)
+
+    def store_any(self, vector: Value, base: Value, index: Value) -> None:
+        """A vector of any type, from element `index`."""
+        pointer = self.builder.gep(base, [index])
+        pointer = self.builder.bitcast(pointer, vector.type.as_pointer())
+        self.builder.store(vector, pointer, align=1 if vector.type.element == ir.IntType(8) else 4)
+
+    def _shuffle(self, a: Value, b: Value, lanes: Iterable[int]) -> Value:
+        lanes = list(lanes)
+        mask = ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
+        return self.builder.shuffle_vector(a, b, mask)
 
     def all_negative(self, a: Value) -> Value:
         """One bit: is the sign bit set in every lane?"""
