@@ -21,6 +21,7 @@ COMMANDS = [
     "demo",
     "export",
     "heads",
+    "import",
     "inspect",
     "reenact",
     "render",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.motion import Motion
+
+if TYPE_CHECKING:
+    from avatar3d.avatar import Avatar
+    from avatar3d.heads import HeadModel
 
 TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
 
@@ -93,6 +97,135 @@ def export(
     files = [output] if output.is_file() else [p for p in output.rglob("*") if p.is_file()]
     size = sum(path.stat().st_size for path in files)
     print(f"wrote {output} ({to}, {size / 1e6:.1f} MB) in {time.perf_counter() - started:.1f} s")
+
+
+def import_(
+    file: tyro.conf.Positional[Path],
+    /,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    onto: Path | None = None,
+    expression: str | None = None,
+    motion: Path | None = None,
+    frame: int | None = None,
+    count: int | None = None,
+    head: str | None = None,
+) -> None:
+    """Bring Gaussians, painted UV sheets or a GaussianAvatars checkpoint into an avatar.
+
+    An exported .ply, .spz or .glb (khr) that was edited goes back into the avatar it came from,
+    whatever was recoloured, moved or made transparent. Any other Gaussians of a head in the same
+    place and size are given to the avatar's anchors. A folder of `export --to texture` changes
+    what was painted over. A checkpoint of GaussianAvatars (point_cloud.ply with flame_param.npz
+    beside it) needs your FLAME head and no --onto.
+
+    Args:
+        file: The .ply, .spz, .glb, or the folder of UV sheets.
+        output: The .avatar file to write.
+        onto: The avatar that the file was made from, or whose head shall carry it.
+        expression: The pose that the Gaussians show: neutral (default), smile, laugh, ...
+        motion: Motion that --frame counts in (.npz, or Live Link Face .csv).
+        frame: The pose that the Gaussians show: this frame of the motion.
+        count: Gaussians of an avatar made from a checkpoint; as many as it has if not given.
+        head: Head model (name, or path of its file) if not the one that the avatar names.
+    """
+    from avatar3d.asset import read_avatar, write_avatar
+    from avatar3d.files import check_writable
+    from avatar3d.heads import load_head
+
+    started = time.perf_counter()
+    if output.suffix.lower() != ".avatar":
+        raise UserError(f"cannot write {output}: expected a name ending in .avatar")
+    check_writable(output)
+    model = None if head is None else load_head(head)
+    if _is_checkpoint(file):
+        if onto is not None:
+            raise UserError(f"{file} is a GaussianAvatars checkpoint: it brings its own head shape")
+        avatar, said = _from_checkpoint(file, model, count)
+    else:
+        if onto is None:
+            raise UserError(f"say with --onto which avatar shall take {file} up")
+        if count is not None:
+            raise UserError("--count is for checkpoints; the avatar has its Gaussians already")
+        base = read_avatar(onto, model)
+        if file.is_dir():
+            avatar, said = _from_sheets(file, base)
+        else:
+            moves = None if motion is None else Motion.load(motion)
+            code = pose_of(expression, motion, moves, frame)
+            avatar, said = _from_splats(file, base, code)
+    write_avatar(avatar, output)
+    print(f"{said}; wrote {output} in {time.perf_counter() - started:.1f} s")
+
+
+def _from_sheets(folder: Path, base: Avatar) -> tuple[Avatar, str]:
+    from avatar3d.io.sheets import read_sheets
+
+    avatar, edited = read_sheets(folder, base)
+    return avatar, f"took up {', '.join(edited)}" if edited else "no picture was edited"
+
+
+def _from_splats(file: Path, base: Avatar, code: ExpressionCode) -> tuple[Avatar, str]:
+    from avatar3d.io.bind import bind_splats
+    from avatar3d.io.khr import read_khr
+    from avatar3d.io.ply import read_ply
+    from avatar3d.io.spz import read_spz
+
+    readers = {".ply": read_ply, ".spz": read_spz, ".glb": read_khr}
+    if file.suffix.lower() not in readers:
+        raise UserError(
+            f"{file} cannot be imported: expected .ply, .spz, .glb (khr), or a folder of UV sheets"
+        )
+    bound = bind_splats(readers[file.suffix.lower()](file), base, code)
+    if bound.in_order:
+        return bound.avatar, f"each of {bound.total:,} Gaussians went back to its anchor"
+    left = f"; {bound.lost:,} lay too far from the head" if bound.lost else ""
+    return bound.avatar, f"{bound.total:,} Gaussians were shared out over the anchors{left}"
+
+
+def _is_checkpoint(file: Path) -> bool:
+    from avatar3d.io.gaussian_avatars import is_checkpoint
+
+    return file.suffix.lower() == ".ply" and not file.is_dir() and is_checkpoint(file)
+
+
+def _from_checkpoint(file: Path, head: HeadModel | None, count: int | None) -> tuple[Avatar, str]:
+    import torch
+
+    from avatar3d.asset import MAX_GAUSSIANS
+    from avatar3d.avatar import Attributes, Avatar
+    from avatar3d.heads import load_head
+    from avatar3d.io.bind import bind_splats
+    from avatar3d.io.gaussian_avatars import read_checkpoint
+
+    if head is None:
+        try:
+            head = load_head("flame")
+        except UserError as error:
+            raise UserError(
+                f"{file} rides on FLAME, which is not on this machine: get it from "
+                "https://flame.is.tue.mpg.de, then: avatar3d heads add FILE --name flame"
+            ) from error
+    found = read_checkpoint(file, head)
+    total = len(found.splats.positions)
+    count = min(total, MAX_GAUSSIANS) if count is None else count
+    if not 1 <= count <= MAX_GAUSSIANS:
+        raise UserError(f"--count is 1 to {MAX_GAUSSIANS:,}, got {count}")
+    rotations = torch.zeros(count, 4)
+    rotations[:, 0] = 1
+    blank = Attributes(
+        offsets=torch.zeros(count, 3),
+        rotations=rotations,
+        log_scales=torch.full((count, 3), -7.0),
+        opacity_logits=torch.full((count,), -20.0),
+        colors=torch.full((count, 3), 0.5),
+    )
+    provenance = {"tool": "imported from a GaussianAvatars checkpoint"}
+    bare = Avatar(head, torch.from_numpy(found.shape), blank, provenance=provenance)
+    neutral = ExpressionCode.neutral(coefficient_count=head.expression_count)
+    bound = bind_splats(found.splats, bare, neutral, found.normals)
+    teeth = f"; {found.on_teeth:,} on added teeth were left out" if found.on_teeth else ""
+    far = f"; {bound.lost:,} lay too far from the head" if bound.lost else ""
+    return bound.avatar, f"{total:,} Gaussians of the checkpoint found anchors{teeth}{far}"
 
 
 def pose_of(
