@@ -68,7 +68,7 @@ class Guard:
     def _is_own_page(self, headers: Headers) -> bool:
         """Browsers name the page that asks; programs name none."""
         origin = headers.get("origin")
-        return origin is None or urlsplit(origin).netloc == headers.get("host")
+        return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 def _name(url: str) -> str | None:

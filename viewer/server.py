@@ -83,6 +83,7 @@ class ViewerServer:
                 log_level="error",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_ping_interval=20,
                 limit_concurrency=128,
@@ -149,7 +150,9 @@ class ViewerServer:
             WebSocketRoute("/drive", self._drive),
         ]
         guard = Middleware(Guard, host=self.config.host)
-        return Starlette(routes=routes, middleware=[guard], lifespan=self._life)
+        app = Starlette(routes=routes, middleware=[guard], lifespan=self._life)
+        app.router.redirect_slashes = False
+        return app
 
     @contextlib.asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
