@@ -1,4 +1,4 @@
-"""Headless Chromium with three.js, and the other JavaScript tools under tests/js."""
+"""The JavaScript tools under tests/js: validator, readers, and three.js in headless Chromium."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.viewer.browser import find_chromium, open_browser
+
 TOOLS = Path(__file__).resolve().parents[1] / "js"
 _ORIGIN = "http://tests.local"
-_DRAWING = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 
 
 def need_tools() -> None:
@@ -51,10 +52,9 @@ def validated(path: Path) -> dict[str, Any]:
 def three_page(folder: Path) -> Iterator[Any]:
     """A page of headless Chromium with three.js (tests/js/page.js); `files/NAME` is in `folder`."""
     need_tools()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
+    if find_chromium() is None:
         pytest.skip("Chromium is not on this machine")
-    from playwright.sync_api import Route, sync_playwright
+    from playwright.sync_api import Route
 
     def answer(route: Route) -> None:
         name = unquote(urlsplit(route.request.url).path).lstrip("/")
@@ -62,18 +62,12 @@ def three_page(folder: Path) -> Iterator[Any]:
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         route.fulfill(body=path.read_bytes(), content_type=kind)
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", *_DRAWING]
-        )
-        try:
-            page = browser.new_page()
-            problems: list[str] = []
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.route(f"{_ORIGIN}/**", answer)
-            page.goto(f"{_ORIGIN}/page.html")
-            page.wait_for_function("window.ready === true", timeout=60_000)
-            yield page
-            assert problems == []
-        finally:
-            browser.close()
+    with open_browser() as browser:
+        page = browser.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.route(f"{_ORIGIN}/**", answer)
+        page.goto(f"{_ORIGIN}/page.html")
+        page.wait_for_function("window.ready === true", timeout=60_000)
+        yield page
+        assert problems == []
