@@ -3,22 +3,24 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+JS_TOOLS := tests/js/node_modules/.installed
 
 PYTHON ?=              # a Python 3.10 to 3.12; found when not given
 PIP_ARGS ?=            # e.g. --extra-index-url https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check format
+.PHONY: help demo test check page format
 help:
 	@echo "make demo    the whole path on one photo: avatar, preview, video"
 	@echo "make test    the tests"
 	@echo "make check   format, lint, types, import rule"
+	@echo "make page    the viewer's page: types, tests, and that the built one is current (npm)"
 	@echo "make format  apply format and lint fixes"
 
 demo: $(INSTALLED)
 	$(BIN)/avatar3d demo
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(JS_TOOLS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(INSTALLED)
@@ -26,6 +28,16 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# Without npm the page that is committed is what there is.
+page:
+	@if ! command -v npm >/dev/null; then echo "note: no npm here, so the page is not rebuilt"; exit 0; fi; \
+	cd viewer/web && npm ci --silent --no-audit --no-fund && npm run --silent types && \
+	npm run --silent test -- --silent && cp dist/index.html "$${TMPDIR:-/tmp}/index.$$$$.html" && \
+	npm run --silent build && cmp "$${TMPDIR:-/tmp}/index.$$$$.html" dist/index.html; status=$$?; \
+	rm -f "$${TMPDIR:-/tmp}/index.$$$$.html"; \
+	if [ $$status != 0 ]; then echo "error: the viewer's page fails its checks, or viewer/web/dist/index.html" \
+		"was stale; it is rebuilt now: commit it" >&2; exit 1; fi
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -48,7 +60,18 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@if ! command -v espeak-ng >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends espeak-ng || true; \
 	fi
+	@# The viewer's tests drive a real browser; they skip, saying so, where none can be had.
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null || true; \
+	fi
 	@touch $@
+
+# Third-party readers that exported files are held against; tests that need them skip without npm.
+$(JS_TOOLS): tests/js/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix tests/js --omit=peer --ignore-scripts --no-audit --no-fund --loglevel=error \
+			&& touch $@; \
+	fi
 
 $(BIN)/python:
 	@for python in $(PYTHON) python3.11 python3.12 python3.10 python3; do \

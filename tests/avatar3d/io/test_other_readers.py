@@ -97,7 +97,7 @@ def test_trimesh_opens_a_khr_file_as_points(tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scene = trimesh.load(tmp_path / "a.glb")
-    (points,) = scene.geometry.values()
+    (points,) = scene.geometry.values()  # type: ignore[attr-defined]
     np.testing.assert_allclose(points.vertices, splats.positions, atol=1e-6)
 
 
