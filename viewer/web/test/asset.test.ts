@@ -1,0 +1,66 @@
+import { gzipSync } from 'node:zlib';
+import { expect, test } from 'vitest';
+import { readAsset } from '../src/asset.ts';
+import { AssetError } from '../src/container.ts';
+import { pack, random, syntheticArrays, syntheticBytes, syntheticMetadata } from './synthetic.ts';
+
+test('a sound asset is read, gzipped or not', async () => {
+  const bytes = syntheticBytes();
+  for (const content of [bytes, new Uint8Array(gzipSync(bytes))]) {
+    const asset = await readAsset(content);
+    expect(asset.count).toBe(500);
+    expect(asset.levels).toEqual([100, 500]);
+    expect(asset.vertices.length).toBe(192);
+    expect(asset.about).toEqual({ tool: 'a test' });
+  }
+});
+
+test('every truncation is refused', async () => {
+  const bytes = syntheticBytes(40), packed = new Uint8Array(gzipSync(bytes));
+  for (let length = 0; length < bytes.length; length += 37)
+    await expect(readAsset(bytes.subarray(0, length))).rejects.toThrow(AssetError);
+  for (let length = 0; length < packed.length; length += 53)
+    await expect(readAsset(packed.subarray(0, length))).rejects.toThrow(AssetError);
+});
+
+test('a flipped bit gives an error in words, or an asset whose indices all hold', async () => {
+  const bytes = syntheticBytes(40), next = random(2);
+  for (let trial = 0; trial < 800; trial++) {
+    const changed = bytes.slice();
+    const at = Math.floor(next() * (trial % 2 ? 2600 : bytes.length)); // half of them in the header
+    changed[at]! ^= 1 << Math.floor(8 * next());
+    try {
+      const asset = await readAsset(changed);
+      expect(Math.max(...asset.corners)).toBeLessThan(asset.triangles.length / 3);
+      expect(Math.max(...asset.triangles)).toBeLessThan(asset.vertices.length / 3);
+    } catch (error) {
+      expect(error).toBeInstanceOf(AssetError);
+    }
+  }
+});
+
+const wrong: [string, (arrays: ReturnType<typeof syntheticArrays>, metadata: Record<string, unknown>) => void, RegExp][] = [
+  ['no vertices', (a) => delete a['vertices'], /lacks vertices/],
+  ['another kind', (a) => (a['colors']!.dtype = 'I8'), /another kind/],
+  ['sizes that differ', (a) => { a['flags'] = { ...a['flags']!, shape: [499], data: new Uint8Array(499) }; }, /499/],
+  ['a corner too far', (a) => ((a['corners']!.data as Uint16Array)[3] = 98), /triangle that does not exist/],
+  ['a vertex too far', (a) => ((a['triangles']!.data as Uint16Array)[3] = 64), /corner that does not exist/],
+  ['shapes that do not add up', (a) => ((a['shape_counts']!.data as Uint32Array)[3] = 2), /add up/],
+  ['a NaN', (a) => ((a['vertices']!.data as Float32Array)[3] = NaN), /not numbers/],
+  ['outside the triangle', (a) => (a['barycentrics']!.data as Uint16Array).fill(60000), /outside/],
+  ['another format', (_, m) => (m['format'] = 'glb'), /not an avatar/],
+  ['a newer format', (_, m) => (m['format_version'] = 2), /reads 1/],
+  ['other names', (_, m) => (m['expression_names'] = Array(52).fill('x')), /52 of ARKit/],
+  ['no ranges', (_, m) => delete m['ranges'], /range/],
+  ['a range upside down', (_, m) => (m['ranges'] = { offsets: [1], log_scales: [1, 0], colors: [0, 1] }), /range/],
+  ['no view', (_, m) => (m['view'] = { target: 'me' }), /look from/],
+];
+test.each(wrong)('%s is told', async (_, spoil, sentence) => {
+  const arrays = syntheticArrays(), metadata = syntheticMetadata();
+  spoil(arrays, metadata);
+  await expect(readAsset(pack(arrays, metadata))).rejects.toThrow(sentence);
+});
+
+test('a file that unpacks without end is stopped', async () => {
+  await expect(readAsset(new Uint8Array(gzipSync(new Uint8Array(150 * 2 ** 20))))).rejects.toThrow(/unpacks to more/);
+});
