@@ -50,6 +50,7 @@ class HeadModel:
     # What only some heads have:
     joint_expression: Tensor | None = None  # [E, J, 3] metres: expressions shift the joints too
     pose_correctives: Tensor | None = None  # [36, V, 3] metres, see `skinning.pose_features`
+    own_map: Tensor | None = None  # [52, E - 52]: the 52 as combinations of the head's own
     source_origin: Tensor | None = None  # [3] metres: this head's origin in its makers' frame
 
     @property

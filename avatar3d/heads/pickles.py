@@ -32,9 +32,10 @@ _NDARRAY, _DTYPE = ("numpy", "ndarray"), ("numpy", "dtype")
 _ENCODE = ("_codecs", "encode")
 _ORDERED_DICT = ("collections", "OrderedDict")
 _OBJECT = {("__builtin__", "object"), ("builtins", "object")}
+_BYTES = {("__builtin__", "bytes"), ("builtins", "bytes")}
 _RECONSTRUCTOR = {("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")}
 _FUNCTIONS = {
-    *_RECONSTRUCT, *_SCALAR, *_FROM_BUFFER, *_OBJECT, *_RECONSTRUCTOR,
+    *_RECONSTRUCT, *_SCALAR, *_FROM_BUFFER, *_OBJECT, *_BYTES, *_RECONSTRUCTOR,
     _NDARRAY, _DTYPE, _ENCODE, _ORDERED_DICT,
 }  # fmt: skip
 _SPARSE = ("csc_matrix", "csr_matrix", "coo_matrix", "csc_array", "csr_array", "coo_array")
@@ -226,6 +227,8 @@ def _called(function: tuple[str, str], arguments: tuple[Any, ...]) -> Any:
         return arguments[0].encode("latin1")
     if function in _RECONSTRUCTOR and isinstance(arguments[0], _Name):
         return _made(arguments[0])
+    if function in _BYTES and not arguments:  # how old protocols write an empty one
+        return b""
     if function == _ORDERED_DICT:
         return dict(arguments[0]) if arguments else {}
     raise _Refused(f"calls {'.'.join(function)} in a way that no data needs")
@@ -307,7 +310,7 @@ class _Unwrapping:
 # chumpy's objects carry caches that refer back to themselves.
 _KEPT_FIELDS = {
     "x", "a", "idxs", "preferred_shape",  # chumpy.ch.Ch; chumpy.reordering.Select
-    "data", "indices", "indptr", "row", "col", "_shape", "shape",  # scipy.sparse
+    "data", "indices", "indptr", "row", "col", "coords", "_shape", "shape",  # scipy.sparse
 }  # fmt: skip
 
 
@@ -343,7 +346,7 @@ def _dense(matrix: Inert) -> np.ndarray:
         raise ValueError(f"a sparse matrix has the impossible shape {shape}")
     data = to_array(fields["data"])
     if matrix.name.startswith("coo"):
-        rows, columns = to_array(fields["row"]), to_array(fields["col"])
+        rows, columns = map(to_array, fields.get("coords") or (fields["row"], fields["col"]))
     else:
         starts, minor = to_array(fields["indptr"]), to_array(fields["indices"])
         if (np.diff(starts) < 0).any() or starts[0] != 0 or starts[-1] != len(data):

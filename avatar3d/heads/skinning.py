@@ -43,7 +43,7 @@ class Rig:
         """Vertices in the world, [..., V, 3]: v' = sum_j w_j (R_j v + t_j)."""
         deformed = self.deform(code.coefficients)
         rotations, translations, local = _joint_transforms(
-            code, self._joints_of(code.coefficients), self.joint_drive
+            code, self.joints_of(code.coefficients), self.joint_drive
         )
         if self.pose_correctives is not None:
             correction = pose_features(code, local) @ self.pose_correctives
@@ -55,7 +55,7 @@ class Rig:
         rotation = blended[..., :9].unflatten(-1, (3, 3))
         return rotate(rotation, deformed) + blended[..., 9:]
 
-    def _joints_of(self, coefficients: Tensor) -> Tensor:
+    def joints_of(self, coefficients: Tensor) -> Tensor:
         """Joints [J, 3], or [..., J, 3] on heads whose expressions shift them."""
         if self.joint_expression is None:
             return self.joints

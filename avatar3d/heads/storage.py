@@ -30,7 +30,7 @@ _INDEX_FIELDS = {
     "triangles", "triangle_part", "landmark_triangles", "ibug_triangles", "mirror"
 }  # fmt: skip
 _TENSOR_FIELDS = [f.name for f in fields(HeadModel) if f.name not in ("name", "expression_names")]
-_OPTIONAL_FIELDS = {"joint_expression", "pose_correctives", "source_origin"}
+_OPTIONAL_FIELDS = {"joint_expression", "pose_correctives", "own_map", "source_origin"}
 _BASES = ("identity_basis", "expression_basis")
 _SHAPES: dict[str, tuple[str | int, ...]] = {
     "neutral": ("vertices", 3),
@@ -51,9 +51,11 @@ _SHAPES: dict[str, tuple[str | int, ...]] = {
     "mirror": ("vertices",),
     "joint_expression": ("coefficients", "joints", 3),
     "pose_correctives": (36, "vertices", 3),
+    "own_map": (len(ARKIT_NAMES), "own"),
     "source_origin": (3,),
 }
 _LARGEST_M = 10.0  # no coordinate or mode of a head reaches so far
+_LARGEST_COEFFICIENT = 1e3
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,11 @@ def _expand(stored: dict[str, Tensor], name: str) -> Tensor | None:
 
 
 def _check_shapes(tensors: dict[str, Tensor | None], coefficients: int) -> None:
-    sizes: dict[str, int] = {"coefficients": coefficients, "joints": len(JOINT_NAMES)}
+    sizes: dict[str, int] = {
+        "coefficients": coefficients,
+        "own": coefficients - len(ARKIT_NAMES),
+        "joints": len(JOINT_NAMES),
+    }
     for name, expected in _SHAPES.items():
         value = tensors[name]
         if value is None:
@@ -206,7 +212,9 @@ def _check_values(tensors: dict[str, Tensor | None]) -> None:
         if value is None or name in _INDEX_FIELDS or not value.numel():
             continue
         largest = value.abs().max()
-        if not largest <= _LARGEST_M:  # not: NaN fails it too
+        if not largest <= (
+            _LARGEST_COEFFICIENT if name == "own_map" else _LARGEST_M
+        ):  # not: NaN fails it too
             _wrong(f"array {name!r} has NaN or values up to {float(largest):g}")
     weights = of("skin_weights")
     if weights.min() < -1e-4 or (weights.sum(1) - 1).abs().max() > 1e-2:
