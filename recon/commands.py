@@ -170,13 +170,14 @@ def demo(
 
 
 def benchmark(
-    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame"]],
+    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame", "heads"]],
     /,
     data: Path | None = None,
     methods: tuple[str, ...] = ("ours", "copy", "warp2d"),
     shots: tuple[int, ...] = (1, 8, 32),
     clips: tuple[str, ...] = (),
     head: str = "default",
+    against: str | None = None,
     avatar: Path | None = None,
     full: bool = False,
     json: Path | None = None,
@@ -188,14 +189,18 @@ def benchmark(
 
     Args:
         name: fewshot: a few frames of a clip's first half against its second half. raster: the
-            rasterizer alone. frame: from an expression to a picture, and the steps of a fit.
-        data: fewshot: folder with the clips (or with a folder `clips`).
+            rasterizer alone. frame: from an expression to a picture, and the steps of a fit. heads:
+            how well a head model fits photos, and how its shapes move.
+        data: fewshot: folder with the clips (or with a folder `clips`). heads: folder with the
+            photos (or with a folder `photos`); without it only shapes are measured.
         methods: fewshot: ours (avatars), ours_start (before their refinement), copy (the nearest
             support frame), warp2d (a 2D warp).
         shots: fewshot: numbers of support frames.
         clips: fewshot: names of the clips, or the first digits of their SHA-256; those of
             configs/benchmark/fewshot.yaml if not given.
-        head: fewshot: head model of `ours`: default, ict, or the path of its file.
+        head: fewshot: head model of `ours`: default, ict, or the path of its file. heads: the one
+            to measure.
+        against: heads: another head model whose shapes are compared.
         avatar: raster, frame: the .avatar file to draw; without it one is made of the portrait
             that `demo` shows.
         full: raster: time the slow reference at every size.
@@ -214,6 +219,8 @@ def benchmark(
         check_readable(avatar)
     if name == "fewshot":
         report = _fewshot(data, methods, shots, clips, head, pictures, quick)
+    elif name == "heads":
+        report = _heads(data, head, against, quick)
     else:
         report = _speed(name, avatar, pictures, full=full, quick=quick)
     _leave(report, json, markdown)
@@ -246,6 +253,15 @@ def _fewshot(
 
     chosen = [method(called) for called in methods]
     return run_fewshot(found, chosen, shots, quick=quick, pictures=pictures)
+
+
+def _heads(data: Path | None, head: str, against: str | None, quick: bool) -> Report:
+    from avatar3d.heads import load_head
+    from recon.benchmark.heads import find_photos, run_heads
+
+    photos = [] if data is None else find_photos(data)
+    other = None if against is None else load_head(against)
+    return run_heads(load_head(head), photos[:4] if quick else photos, other)
 
 
 def _speed(

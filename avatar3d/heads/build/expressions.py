@@ -9,16 +9,23 @@ measured landmarks within clips (statistics.safetensors) and the actions' anatom
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from avatar3d.codes import ARKIT_NAMES
 from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build.assemble import Head
-from avatar3d.heads.build.halfmesh import Points
+from avatar3d.heads.build.halfmesh import Indices, Points
 from avatar3d.heads.build.lids import Lids
 from avatar3d.heads.build.rig import smoothstep
+from avatar3d.heads.build.skin import far_controls
+from avatar3d.heads.build.surface import Spline
+
+CORRECTIONS_PATH = Path(__file__).with_name("expression_corrections.safetensors")
+SMOOTHING = 5e-5  # of the spline that carries them
 
 
 class Stroke(NamedTuple):
@@ -32,71 +39,72 @@ CORNER = (24.0, -68.5)
 # One-sided strokes of the left shapes; shapes of both sides are their sum with the mirror image.
 LEFT: dict[str, list[Stroke]] = {
     "browDownLeft": [
-        Stroke((15, 17), (-1.4, -3.2, 1.2), (12, 13)),
-        Stroke((38, 25), (-3.4, -3.0, 2.0), (16, 14)),
-        Stroke((4, 20), (-0.5, -1.2, 0.6), (8, 12)),
+        Stroke((15, 17), (-1.9, -4.3, 1.6), (12, 13)),
+        Stroke((38, 25), (-4.6, -4.1, 2.7), (16, 14)),
+        Stroke((4, 20), (-0.7, -1.6, 0.8), (8, 12)),
     ],
     "browInnerUp": [
-        Stroke((17, 19), (0.3, 4.8, -0.1), (14, 17)),
-        Stroke((4, 32), (0.0, 1.4, 0.0), (16, 22)),
+        Stroke((17, 19), (0.4, 6.5, -0.1), (14, 17)),
+        Stroke((4, 32), (0.0, 1.9, 0.0), (16, 22)),
     ],
     "browOuterUpLeft": [
-        Stroke((46, 21), (1.5, 7.5, -2.5), (15, 17)),
-        Stroke((30, 25), (0.3, 4.0, -0.5), (13, 15)),
+        Stroke((46, 21), (1.7, 8.2, -2.8), (15, 17)),
+        Stroke((30, 25), (0.3, 4.4, -0.6), (13, 15)),
     ],
     "cheekPuff": [
-        Stroke((30, -72), (1.0, 0.6, 10.5), (19, 20)),
-        Stroke((48, -64), (7.0, 0.0, 3.0), (18, 22)),
-        Stroke((8, -72), (0.0, 0.0, 3.2), (14, 15)),
+        Stroke((30, -72), (1.2, 0.7, 12.6), (19, 20)),
+        Stroke((48, -64), (8.4, 0.0, 3.6), (18, 22)),
+        Stroke((8, -72), (0.0, 0.0, 3.8), (14, 15)),
     ],
     "cheekSquintLeft": [
-        Stroke((50, -34), (-0.7, 6.6, 2.4), (23, 20)),
+        Stroke((50, -34), (-0.7, 6.6, 2.4), (27, 23)),
         Stroke((34, -14), (0.0, 1.4, 0.4), (16, 8)),
     ],
     "noseSneerLeft": [
-        Stroke((17, -37), (-0.5, 4.0, 0.4), (10, 13)),
-        Stroke((27, -49), (-1.6, 8.2, 0.3), (18, 18), 1),
-        Stroke((9, 4), (0.0, -1.5, 1.2), (9, 10)),
-        Stroke((12, -62), (0.0, 2.6, 0.0), (12, 7), 1),
+        Stroke((17, -38), (-0.4, 3.6, 0.4), (12, 13)),
+        Stroke((27, -49), (-1.2, 5.6, 0.3), (18, 18), 1),
+        Stroke((9, 4), (0.0, -1.7, 1.4), (9, 10)),
+        Stroke((17, 13), (-0.8, -2.2, 0.6), (13, 12)),
+        Stroke((12, -62), (0.0, 2.8, 0.0), (13, 8), 1),
     ],
     "mouthSmileLeft": [
-        Stroke(CORNER, (7.0, 8.5, -7.0), (15, 15)),
-        Stroke((12, -68), (2.2, 1.5, -2.2), (10, 11)),
-        Stroke((40, -48), (1.0, 5.0, 2.0), (18, 18)),
-        Stroke((50, -36), (0.0, 2.0, 0.8), (18, 16)),
+        Stroke(CORNER, (7.7, 9.4, -7.7), (15, 15)),
+        Stroke((12, -68), (2.4, 1.7, -2.4), (10, 11)),
+        Stroke((40, -48), (1.1, 5.5, 2.2), (18, 18)),
+        Stroke((50, -36), (0.0, 2.2, 0.9), (18, 16)),
     ],
     "mouthFrownLeft": [
-        Stroke((26, -72), (1.6, -4.8, -2.0), (13, 14)),
-        Stroke((22, -88), (0.4, -1.8, 0.0), (15, 13)),
+        Stroke((26, -72), (1.8, -5.5, -2.3), (13, 14)),
+        Stroke((22, -88), (0.5, -2.1, 0.0), (15, 13)),
     ],
     "mouthDimpleLeft": [
-        Stroke(CORNER, (1.2, 3.6, -4.6), (13, 14)),
-        Stroke((14, -69), (0.7, 0.8, -1.2), (11, 12)),
+        Stroke(CORNER, (1.4, 4.3, -5.5), (13, 14)),
+        Stroke((14, -69), (0.8, 1.0, -1.4), (11, 12)),
     ],
     "mouthStretchLeft": [
-        Stroke(CORNER, (5.2, -1.8, -4.8), (15, 16)),
-        Stroke((13, -70), (1.9, -0.5, -1.4), (11, 13)),
-        Stroke((30, -90), (1.2, -1.3, -0.6), (18, 18)),
+        Stroke(CORNER, (5.7, -2.0, -5.3), (15, 16)),
+        Stroke((13, -70), (2.1, -0.6, -1.5), (11, 13)),
+        Stroke((30, -90), (1.3, -1.4, -0.7), (18, 18)),
     ],
     "mouthPressLeft": [
-        Stroke((13, -62), (0.2, -0.9, -0.5), (12, 5), 1),
-        Stroke((13, -76), (0.2, 1.4, -0.3), (12, 7), -1),
-        Stroke((17, -103), (-0.2, 3.8, 1.3), (18, 15)),
-        Stroke(CORNER, (0.3, 0.3, -0.6), (10, 9)),
+        Stroke((13, -62), (0.2, -1.1, -0.6), (12, 5), 1),
+        Stroke((13, -76), (0.2, 1.7, -0.4), (12, 7), -1),
+        Stroke((17, -103), (-0.2, 4.6, 1.6), (18, 15)),
+        Stroke(CORNER, (0.4, 0.4, -0.7), (10, 9)),
     ],
     "mouthLowerDownLeft": [
-        Stroke((11, -72), (0.9, -4.8, -1.1), (11, 13), -1),
-        Stroke((14, -90), (0.4, -1.9, 0.4), (14, 12)),
+        Stroke((11, -72), (1.2, -6.5, -1.5), (11, 13), -1),
+        Stroke((14, -90), (0.5, -2.6, 0.5), (14, 12)),
     ],
     "mouthUpperUpLeft": [
-        Stroke((11, -62), (1.2, 5.6, -1.0), (12, 11), 1),
-        Stroke((25, -51), (2.0, 6.4, -1.8), (15, 15), 1),
-        Stroke((17, -40), (0.6, 1.8, 0.0), (9, 9)),
+        Stroke((11, -62), (1.4, 6.7, -1.2), (12, 11), 1),
+        Stroke((25, -51), (2.0, 6.4, -1.8), (16, 16), 1),
+        Stroke((17, -40), (0.7, 2.2, 0.0), (9, 9)),
     ],
     "mouthShrugLower": [
         Stroke((0, -100), (0.0, 5.0, 1.2), (16, 14)),
         Stroke((9, -100), (0.0, 4.0, 0.8), (16, 14)),
-        Stroke((7, -74), (0.0, 2.6, 1.6), (13, 10)),
+        Stroke((7, -72), (0.0, 4.4, 2.0), (16, 11)),
     ],
     "mouthShrugUpper": [
         Stroke((7, -63), (0.0, 3.6, 0.7), (13, 9), 1),
@@ -108,26 +116,33 @@ LEFT: dict[str, list[Stroke]] = {
         Stroke((6, -92), (0.0, 2.2, 0.6), (16, 12)),
     ],
     "mouthRollUpper": [
-        Stroke((7, -65), (0.0, -0.5, -6.8), (15, 4.2), 1),
-        Stroke((7, -58.5), (0.0, -4.0, -3.4), (16, 5.0), 1),
-        Stroke((6, -50), (0.0, -1.4, 0.2), (16, 8), 1),
+        Stroke((7, -65), (0.0, -0.6, -7.5), (15, 4.2), 1),
+        Stroke((7, -58.5), (0.0, -4.4, -3.7), (16, 5.0), 1),
+        Stroke((6, -50), (0.0, -1.5, 0.2), (16, 8), 1),
     ],
     "mouthFunnel": [
-        Stroke((8, -63), (-0.6, 3.4, 5.0), (13, 9), 1),
-        Stroke((8, -75), (-0.6, -5.2, 4.6), (13, 10), -1),
-        Stroke(CORNER, (-5.0, -0.4, 4.0), (11, 13)),
-        Stroke((10, -100), (0.0, -2.0, 0.5), (18, 14)),
+        Stroke((8, -63), (-0.7, 4.1, 6.0), (13, 9), 1),
+        Stroke((8, -75), (-0.7, -6.2, 5.5), (13, 10), -1),
+        Stroke(CORNER, (-6.0, -0.5, 4.8), (11, 13)),
+        Stroke((10, -100), (0.0, -2.4, 0.6), (18, 14)),
     ],
     "mouthPucker": [
-        Stroke((7, -68.5), (-1.8, 0.0, 5.8), (12, 14)),
-        Stroke(CORNER, (-7.2, 0.6, 6.2), (11, 13)),
-        Stroke((38, -66), (-3.0, 0.5, 1.5), (15, 20)),
+        Stroke((7, -68.5), (-2.0, 0.0, 6.4), (12, 14)),
+        Stroke(CORNER, (-7.9, 0.7, 6.8), (11, 13)),
+        Stroke((38, -66), (-3.3, 0.6, 1.7), (15, 20)),
     ],
 }  # fmt: skip
 BOTH_SIDES = {
     "browInnerUp", "cheekPuff", "mouthShrugLower", "mouthShrugUpper", "mouthRollLower",
     "mouthRollUpper", "mouthFunnel", "mouthPucker",
 }  # fmt: skip
+SEALED = {
+    "mouthPressLeft", "mouthShrugLower", "mouthShrugUpper", "cheekPuff", "mouthLeft",
+    "mouthFrownLeft", "mouthDimpleLeft",
+}  # fmt: skip
+LIP_SHARES = (0.5, 0.32, 0.14)  # of what closes the lips, by loop from the border outwards
+# How far (metres) a corner may go inwards, so that both together leave a mouth.
+CORNER_ROOM = {"mouthPucker": 0.0105, "mouthFunnel": 0.0065}
 # Travel of the upper border down and of the lower border up, in shares of the eye's opening.
 LID_TRAVEL = {
     "eyeBlinkLeft": (0.90, 0.10),
@@ -214,11 +229,16 @@ def closing_of_open_jaw(head: Head, canvas: Canvas, weights: Points) -> Points:
     gap = np.stack([np.interp(x, vertices[upper, 0], opened[:, k]) for k in range(3)], axis=1)
     rest_gap = vertices[upper] - vertices[lower]
     gap -= np.stack([np.interp(x, vertices[upper, 0], rest_gap[:, k]) for k in range(3)], axis=1)
-    inside = 1.0 - smoothstep(x, vertices[slit[10], 0] * 0.98, vertices[slit[10], 0] + 0.012)
+    # The opening's profile is steep at the corners; away from the lips the skin smooths it out.
     height = np.abs(canvas.mm[:, 1] - canvas.mm[slit[0], 1])
+    near = np.exp(-((height / 9.0) ** 2))
+    near[head.mesh.pieces["cavity"]] = 1.0
+    wide = np.exp(-((x / (0.75 * vertices[slit[10], 0])) ** 2))[:, None]
+    gap = near[:, None] * gap + (1 - near)[:, None] * wide * (opened[0] - rest_gap[0])
+    inside = 1.0 - smoothstep(x, vertices[slit[10], 0] * 0.98, vertices[slit[10], 0] + 0.020)
     fade_up = np.exp(-(np.maximum(0.0, height / 13.0) ** 2))
     fade_down = np.exp(-(np.maximum(0.0, height / 26.0) ** 2))
-    upper_share = 0.30
+    upper_share = 0.18
     # The border itself must meet exactly; beyond it the move fades.
     border = np.concatenate([slit, head.mesh.mirror[slit]])
     cavity = head.mesh.pieces["cavity"]
@@ -238,8 +258,11 @@ def tongue_out(head: Head) -> Points:
     own = head.mesh.pieces["tongue"]
     p = head.mesh.vertices[own]
     along = (p[:, 2] - p[:, 2].min()) / np.ptp(p[:, 2])
+    # Up over the lower teeth and lip, then down again at the tip; thinner, as it grows longer.
+    over = smoothstep(along, 0.15, 0.55) * (1.0 - 0.9 * smoothstep(along, 0.62, 1.0))
+    middle = p[:, 1].mean()
     field[own, 2] = 0.036 * along**1.3
-    field[own, 1] = -0.004 * smoothstep(along, 0.5, 1.0) + 0.002 * np.sin(np.pi * along)
+    field[own, 1] = 0.0085 * over - 0.3 * smoothstep(along, 0.3, 0.8) * (p[:, 1] - middle)
     return field
 
 
@@ -265,6 +288,59 @@ def gaze_drags_lids(lids: Lids) -> Points:
     return amount[:, None] * np.array([0.0026, 0.0, 0.0])
 
 
+def corrections(head: Head, canvas: Canvas) -> dict[str, Points]:
+    """What clips say that the strokes lack, of the left shapes and those of both sides [V, 3].
+
+    `recon.track.learn_expressions` has measured it at the landmarks; it is carried to the skin as
+    the face is, and into the mouth as strokes are.
+    """
+    if not CORRECTIONS_PATH.exists():  # while they are being learned anew
+        return {}
+    learned = load_file(str(CORRECTIONS_PATH))["corrections"].astype(np.float64)
+    mesh, skin = head.mesh, head.skin
+    still = far_controls(skin)
+    names = np.concatenate([skin.landmark_names, skin.spline.controls[468:][still]])
+    own = mesh.pieces["skin"]
+    operator = Spline(names, smoothing=SMOOTHING).operator(mesh.names[own])[:, :468]
+    fields = {}
+    for index, name in enumerate(ARKIT_NAMES):
+        if name.endswith("Right") or not learned[index].any():
+            continue
+        field = np.zeros_like(mesh.vertices)
+        field[own] = operator @ learned[index, :468]
+        lips = head.half_rows["lips"][0]
+        for ring in head.half_rows["cavity"]:
+            for inner, border in ((ring, lips), (mesh.mirror[ring], mesh.mirror[lips])):
+                field[inner] = field[border] * canvas.strength[inner][:, None]
+        fields[name] = field * np.minimum(canvas.strength * canvas.front, 1.0)[:, None]
+    return fields
+
+
+def _move_lips(field: Points, loop: Indices, gap: Points, share: float) -> None:
+    """Upper and lower points of a half loop [21] by a share of the gap [11, 3] towards each other."""
+    field[loop[:11]] -= share * gap
+    field[loop[20:9:-1]] += share * gap
+
+
+def lips_apart(head: Head, field: Points, *, sealed: bool) -> Points:
+    """The field, with lips that do not pass each other (or, `sealed`, stay on each other).
+
+    Where each shape alone keeps them from crossing, so does every sum of shapes.
+    """
+    field, mesh, rows = field.copy(), head.mesh, head.half_rows
+    for side in (np.arange(len(mesh.vertices)), mesh.mirror):
+        loops = side[rows["lips"]]
+        gap = field[loops[0][:11]] - field[loops[0][20:9:-1]]
+        if not sealed:
+            gap = np.stack([0 * gap[:, 0], np.minimum(gap[:, 1], 0.0), 0 * gap[:, 2]], axis=1)
+        gap[-1] = 0.0  # the corner is one point
+        for loop, share in zip(loops, LIP_SHARES, strict=False):
+            _move_lips(field, loop, gap, share)
+        for ring in side[rows["cavity"]][:2]:
+            _move_lips(field, ring, gap, 0.5)
+    return field
+
+
 def expression_basis(head: Head, weights: Points) -> Points:
     """[52, V, 3] metres at coefficient 1."""
     canvas, lids = Canvas(head), Lids(head)
@@ -285,6 +361,14 @@ def expression_basis(head: Head, weights: Points) -> Points:
     fields["mouthClose"] = closing_of_open_jaw(head, canvas, weights)
     fields["mouthClose"] -= fields["jawOpen"]
     fields["tongueOut"] = tongue_out(head)
+    for name, learned in corrections(head, canvas).items():
+        fields[name] += learned
+    for name, field in fields.items():
+        if name in CORNER_ROOM:
+            inward = -field[head.half_rows["lips"][0][10], 0]
+            field[:, 0] *= min(1.0, CORNER_ROOM[name] / inward)
+        if name.startswith(("mouth", "cheekPuff", "noseSneer")) and name != "mouthClose":
+            fields[name] = lips_apart(head, field, sealed=name in SEALED)
     for name in list(fields):
         if name.endswith("Left"):
             fields[name[:-4] + "Right"] = canvas.mirrored(fields[name])

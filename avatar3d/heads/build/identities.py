@@ -8,7 +8,9 @@ from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build import landmarks as lm
 from avatar3d.heads.build.assemble import Head
 from avatar3d.heads.build.halfmesh import Points
+from avatar3d.heads.build.lids import Lids
 from avatar3d.heads.build.rig import smoothstep
+from avatar3d.heads.build.skin import far_controls
 from avatar3d.heads.build.surface import Spline
 
 MEASURED_MODES = 24
@@ -20,10 +22,8 @@ class Carrier:
     def __init__(self, head: Head, statistics: lm.Statistics):
         self.head, self.statistics = head, statistics
         skin = head.skin
-        still = skin.control_points[468:]
-        # The back of the skull and the neck hold still; between, the spline fades the face's change.
-        far = (still[:, 2] < -0.105) | (still[:, 1] < -0.128)
-        names = np.concatenate([skin.landmark_names, skin.spline.controls[468:][far]])
+        still = skin.spline.controls[468:][far_controls(skin)]
+        names = np.concatenate([skin.landmark_names, still])
         self.spline = Spline(names, smoothing=2e-4)
         mesh = head.mesh
         self.named = np.flatnonzero(~np.isnan(mesh.names[:, 0]))
@@ -182,6 +182,15 @@ def authored_modes(head: Head) -> list[Points]:
     return fields
 
 
+def open_lids(head: Head) -> Points:
+    """How far the lids stand open at rest: palpebral fissure height, deviation 1 mm (Farkas 1994).
+
+    The measured modes have it only mixed with the rest of the face."""
+    lids = Lids(head)
+    left = lids.moved(-0.09, -0.03)
+    return left + left[head.mesh.mirror] * (-1.0, 1.0, 1.0)
+
+
 def head_weight_of_chin(points: Points) -> Points:
     """1 on the jaw and chin, 0 on neck and bust, so that the neck lengthens under the jaw."""
     return smoothstep(points[:, 2], -0.030, 0.004) * smoothstep(points[:, 1], -0.150, -0.128)
@@ -207,7 +216,7 @@ def identity_modes(head: Head, statistics: lm.Statistics) -> tuple[Points, Point
         field, joints = carrier.carried(landmarks)
         fields.append(field)
         joint_fields.append(joints)
-    for field in authored_modes(head):
+    for field in [*authored_modes(head), open_lids(head)]:
         fields.append(field)
         joint_fields.append(carrier.joints_of(field))
     return np.stack(fields), np.stack(joint_fields)

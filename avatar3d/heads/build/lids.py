@@ -11,7 +11,7 @@ from avatar3d.heads.build.halfmesh import Points
 from avatar3d.heads.build.rig import smoothstep
 
 CLOSED_SHARE = 0.10  # where the lids meet: this far up from the lower border
-UPPER_FOLD, LOWER_FOLD = np.radians(42.0), np.radians(48.0)  # skin that gives way beyond a border
+UPPER_FOLD, LOWER_FOLD = np.radians(31.0), np.radians(38.0)  # skin that gives way beyond a border
 
 
 class Lids:

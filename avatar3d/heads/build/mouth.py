@@ -22,7 +22,8 @@ class MouthFrame:
     def __init__(self, skin: Skin):
         self.stomion = 0.5 * (skin.face[13] + skin.face[14])
         self.upper_front = self.stomion + (0.0, -0.0022, -0.0075)  # edge of the upper incisors
-        self.lower_front = self.stomion + (0.0, -0.0010, -0.0100)
+        # At rest the teeth stand a little apart (the freeway space).
+        self.lower_front = self.stomion + (0.0, -0.0034, -0.0100)
 
 
 def add_cavity(mesh: HalfMesh, skin: Skin, mouth: MouthFrame) -> np.ndarray:

@@ -55,6 +55,13 @@ class Skin:
         return self.spline.operator(names) @ self.control_points
 
 
+def far_controls(skin: Skin) -> NDArray[np.bool_]:
+    """Which controls beyond the face hold still when it changes: the back of the skull and the
+    neck; between, the spline fades the change."""
+    still = skin.control_points[468:]
+    return (still[:, 2] < -0.105) | (still[:, 1] < -0.128)
+
+
 def through(knots: Points, samples: int, closed: bool) -> Points:
     """A smooth curve through the knots [K, 3] of the sphere, with `samples` points."""
     t = np.arange(len(knots) + closed)
