@@ -100,7 +100,7 @@ class VoiceDriver:
 
 
 def voice_codes(
-    driver: VoiceDriver, sound: Iterable[Float[np.ndarray, " N"]]
+    driver: VoiceDriver, sound: Iterable[Float[np.ndarray, "_"]]
 ) -> Iterator[ExpressionCode]:
     """Pieces of sound to codes, one after the other, to the sound's end."""
     for samples in sound:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from avatar3d.audio.network import LOOKAHEAD, VoiceNetwork
+from avatar3d.audio.style import Calibration
 from avatar3d.container import read_container, write_container
 from avatar3d.errors import UserError
 from avatar3d.optional import require
@@ -31,6 +32,7 @@ MAX_BYTES = 1 << 23
 EngineName = Literal["auto", "torch", "onnx"]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """One running stream; a new one hears silence before."""
 
@@ -41,23 +43,24 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class VoiceModel:
-    """Weights and what is known about them (`facts`: name, licence, training, figures, gain)."""
+    """Weights and what is known about them (`facts`: name, licence, training, calibration)."""
 
     network: VoiceNetwork
     facts: dict[str, Any]
     onnx: Path | None = None  # the same weights for onnxruntime
 
     @property
-    def gain(self) -> float:
-        """By how much its channels are flatter than life."""
-        gain = self.facts.get("gain", 1.0)
-        return float(gain) if isinstance(gain, (int, float)) and 0 < gain < 10 else 1.0
-
-    @property
-    def closure_threshold(self) -> float:
-        """The closure's probability above which lips are taken for closed."""
-        value = self.facts.get("closure_threshold", 0.5)
-        return float(value) if isinstance(value, (int, float)) and 0 < value < 1 else 0.5
+    def calibration(self) -> Calibration:
+        """From the facts; what is absent or absurd there is replaced by what does nothing."""
+        plain = Calibration()
+        said = self.facts.get("rest")
+        rest = said if isinstance(said, list) and len(said) == len(plain.rest) else plain.rest
+        gain, threshold = self.facts.get("gain"), self.facts.get("closure_threshold")
+        return Calibration(
+            float(gain) if _within(gain, 0.1, 10) else plain.gain,
+            float(threshold) if _within(threshold, 1e-3, 1) else plain.closure_threshold,
+            tuple(float(value) if _within(value, -1, 1) else 0.0 for value in rest),
+        )
 
     @property
     def lookahead_ms(self) -> int:
@@ -110,6 +113,10 @@ def load_voice(name: str | Path = DEFAULT_MODEL) -> VoiceModel:
 
 def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+
+
+def _within(value: Any, low: float, high: float) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and low <= value <= high
 
 
 class TorchEngine:

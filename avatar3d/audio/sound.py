@@ -49,14 +49,15 @@ def read_sound(
     """
     av = require("av", extra="audio")
     path = Path(path)
-    layout = "mono" if channels == 1 else "stereo"
+    # FFmpeg adds channels up, which clips: the resampler keeps them, and mono is their mean.
+    layout = None if channels == 1 else "stereo"
     heard = _Heard()
     with _Opened(path) as (container, stream):
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate_hz)
         try:
             for frame in container.decode(stream):
                 for piece in resampler.resample(frame):
-                    yield heard.listen(piece.to_ndarray().T)
+                    yield heard.listen(piece.to_ndarray().T, channels)
         except (av.FFmpegError, OSError) as error:
             logger.warning(
                 "the sound of %s breaks off after %.1f s (%s); what stands before is used",
@@ -64,7 +65,7 @@ def read_sound(
             )  # fmt: skip
         if heard.samples:
             for piece in resampler.resample(None):
-                yield heard.listen(piece.to_ndarray().T)
+                yield heard.listen(piece.to_ndarray().T, channels)
     heard.judge(path.name)
 
 
@@ -74,12 +75,14 @@ class _Heard:
     def __init__(self) -> None:
         self.samples, self.clipped, self.energy = 0, 0, 0.0
 
-    def listen(self, block: np.ndarray) -> np.ndarray:
+    def listen(self, block: np.ndarray, channels: int) -> np.ndarray:
         # Float files may hold anything, NaN too.
         block = np.clip(np.nan_to_num(block.astype(np.float32, copy=False)), -1.0, 1.0)
         self.samples += len(block)
         self.clipped += int((np.abs(block) >= _CLIPPED).any(axis=1).sum())
         self.energy += float(np.square(block, dtype=np.float64).mean(axis=1).sum())
+        if channels == 1:
+            block = block.mean(axis=1, keepdims=True, dtype=np.float32)
         return np.ascontiguousarray(block)
 
     def judge(self, name: str) -> None:

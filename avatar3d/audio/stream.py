@@ -47,7 +47,7 @@ class VoiceStream:
     def __init__(
         self, model: VoiceModel, style: Style | None = None, engine: EngineName = "auto"
     ) -> None:
-        self._model, self.style = model, style or Style()
+        self.style, self._calibration = style or Style(), model.calibration
         self._features, self._engine = FeatureStream(), model.engine(engine)
         self._rest = np.zeros((0, FEATURES), np.float32)
         self._early = int(np.ceil(-FIRST_S / FRAME_S - 0.5))  # outputs about the time before
@@ -79,13 +79,13 @@ class VoiceStream:
 
     def _performed(self, outputs: np.ndarray) -> VoiceFrames:
         raw = torch.from_numpy(outputs)
-        coefficients = perform(raw, self.style, self._model.gain, self._model.closure_threshold)
+        coefficients = perform(raw, self.style, self._calibration)
         return VoiceFrames(coefficients, raw[:, _ENERGY].clamp(0, 1), raw)
 
 
 def voice_frames(
     model: VoiceModel,
-    sound: Iterable[Float[np.ndarray, " N"]],
+    sound: Iterable[Float[np.ndarray, "_"]],
     style: Style | None = None,
     engine: EngineName = "auto",
 ) -> Iterator[VoiceFrames]:

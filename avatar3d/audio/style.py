@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -64,6 +64,14 @@ _MOUTH_SHARE_IN_SPEECH = 0.6
 
 _JAW = [CHANNEL_INDEX[name] for name in ("jawOpen", "jawForward")]
 _LIPS = [row for row in range(len(CHANNELS)) if row not in _JAW]
+# What people see moving; the others (lips rolled in, pressed) turn into grimaces when amplified.
+_LIVELY = [
+    CHANNEL_INDEX[name]
+    for name in (
+        "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmile", "mouthStretch",
+        "mouthLowerDown", "mouthUpperUp",
+    )
+]  # fmt: skip
 _MOUTH = [
     index
     for index, name in enumerate(ARKIT_NAMES)
@@ -80,19 +88,30 @@ _PRESSED = 0.2  # lips that touch are pressed a little
 _JAW_OF_CLOSED = 0.6  # the jaw rises too when lips close
 
 
+class Calibration(NamedTuple):
+    """What a network's outputs mean, as its training found it."""
+
+    gain: float = 1.0  # by how much its mouth is flatter than life
+    closure_threshold: float = 0.5  # the probability above which lips count as closed
+    rest: tuple[float, ...] = (0.0,) * len(CHANNELS)  # what it says of a silent mouth
+
+
 def perform(
-    outputs: Float[Tensor, "T C"], style: Style, gain: float, closure_threshold: float
+    outputs: Float[Tensor, "T C"], style: Style, calibration: Calibration
 ) -> Float[Tensor, "T 52"]:
     """Coefficients in 0..1 from the network's outputs, each frame by itself."""
     count = len(CHANNELS)
-    channels = (outputs[:, :count] * (gain * style.strength)).clone()
+    channels = (outputs[:, :count] - torch.tensor(calibration.rest)) * style.strength
+    channels[:, _LIVELY] *= calibration.gain
     channels[:, _JAW] *= style.jaw
     channels[:, _LIPS] *= style.lips
     coefficients = to_coefficients(channels).clamp(0, 1)
     closure = torch.sigmoid(outputs[:, count + MEASURE_COUNT, None])
     energy = outputs[:, count + MEASURE_COUNT + 1, None].clamp(0, 1)
     mixed = _with_emotion(coefficients, energy, style)
-    return close_lips(mixed, lips_closed(closure, closure_threshold) * min(1.0, style.strength))
+    return close_lips(
+        mixed, lips_closed(closure, calibration.closure_threshold) * min(1.0, style.strength)
+    )
 
 
 def lips_closed(probability: Float[Tensor, "T 1"], threshold: float) -> Float[Tensor, "T 1"]:

@@ -10,6 +10,7 @@ from avatar3d.errors import UserError
 
 MAX_CHARACTERS = 100_000
 _SECONDS_A_CHARACTER = 0.02  # espeak-ng is some hundred times faster than speech
+_WAV_HEADER_BYTES = 44
 _INSTALL = (
     "install it (Debian, Ubuntu: apt-get install espeak-ng), or give a recording with --audio"
 )
@@ -39,8 +40,10 @@ def speak_to_file(text: str, output: Path, language: str = "en-us") -> None:
         )
     except subprocess.TimeoutExpired:
         raise UserError(f"espeak-ng did not finish with the text in {language!r}") from None
-    if done.returncode != 0 or not output.is_file() or output.stat().st_size <= 44:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    # An unknown voice is an error on stderr only: it goes on with another one.
+    refused = done.returncode != 0 or any("does not exist" in line for line in said)
+    if refused or not output.is_file() or output.stat().st_size <= _WAV_HEADER_BYTES:
         why = said[-1] if said else f"it ended with {done.returncode}"
         raise UserError(
             f"espeak-ng could not speak with the voice {language!r} ({why}); `espeak-ng --voices` "

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from avatar3d.audio.channels import to_coefficients
 from avatar3d.audio.features import BANDS, Normaliser
 from avatar3d.heads import HeadModel
 from recon.audio.head_measures import measures_of_coefficients
@@ -20,8 +18,8 @@ from recon.audio.measures import MEASURES
 
 WARM_UP = 25  # frames at a clip's start that are not judged: the normaliser has heard too little
 
-# A method learns from lessons and then predicts one: measures [T, 7], channels [T, 19] or None, and
-# how closed the lips are (any scale).
+# A method learns from lessons and then predicts one: measures [T, 7], coefficients [T, 52] or None,
+# and how closed the lips are (any scale).
 Prediction = tuple[np.ndarray, "np.ndarray | None", np.ndarray]
 Predictor = Callable[[Lesson], Prediction]
 Method = Callable[[list[Lesson]], Predictor]
@@ -32,7 +30,7 @@ class Scores:
     """Means over the clips, weighted by their length; F1 over all their frames that speak."""
 
     measures: Float[np.ndarray, " 7"]  # correlation of each
-    posed: Float[np.ndarray, " 7"] | None  # of a head that is posed by the channels
+    posed: Float[np.ndarray, " 7"] | None  # of a head that is posed by the coefficients
     closure_f1: float
     always_closed_f1: float
     rows: list[dict[str, Any]]  # one a clip
@@ -64,7 +62,9 @@ def cross_validate(method: Method, lessons: list[Lesson], head: HeadModel) -> Sc
     for group in folds(lessons):
         taught = [lesson for lesson in lessons if lesson.identity not in group]
         predictor = method(taught)
-        threshold = best_threshold([(lesson, predictor(lesson)) for lesson in taught])
+        said = [predictor(lesson)[2][lesson.seen] for lesson in taught]
+        closed = [lesson.closed[lesson.seen] for lesson in taught]
+        threshold = best_threshold(np.concatenate(said), np.concatenate(closed))
         judged += [
             (lesson, predictor(lesson), threshold) for lesson in lessons if lesson.identity in group
         ]
@@ -76,12 +76,11 @@ def score(judged: list[tuple[Lesson, Prediction, float]], head: HeadModel) -> Sc
     closed (chosen on other people)."""
     rows, seconds, measures, posed = [], [], [], []
     said, truth = [], []
-    for lesson, (predicted, channels, closure), threshold in judged:
+    for lesson, (predicted, coefficients, closure), threshold in judged:
         frames = lesson.seen.copy()
         frames[:WARM_UP] = False
         measures.append(_correlations(predicted, lesson.measures, frames))
-        if channels is not None:
-            coefficients = to_coefficients(torch.from_numpy(channels)).clamp(0, 1).numpy()
+        if coefficients is not None:
             moved = measures_of_coefficients(head, coefficients)
             posed.append(_correlations(moved, lesson.measures, frames))
         spoken = lesson.seen & lesson.speaking
@@ -96,7 +95,7 @@ def score(judged: list[tuple[Lesson, Prediction, float]], head: HeadModel) -> Sc
             "closure_f1": f1(said[-1], truth[-1]),
         }
         row |= dict(zip(MEASURES, map(float, measures[-1])))
-        rows.append(row | ({"posed": float(posed[-1].mean())} if channels is not None else {}))
+        rows.append(row | ({"posed": float(posed[-1].mean())} if coefficients is not None else {}))
     weight = np.array(seconds) / sum(seconds)
     closed, found = np.concatenate(truth), np.concatenate(said)
     return Scores(
@@ -108,17 +107,18 @@ def score(judged: list[tuple[Lesson, Prediction, float]], head: HeadModel) -> Sc
     )
 
 
-def best_threshold(predicted: list[tuple[Lesson, Prediction]]) -> float:
-    """The one that gives the best F1 on these people."""
-    closure = np.concatenate([said[2][lesson.seen] for lesson, said in predicted])
-    closed = np.concatenate([lesson.closed[lesson.seen] for lesson, _ in predicted])
+def best_threshold(
+    closure: Float[np.ndarray, " N"], closed: Bool[np.ndarray, " N"], beta: float = 1.0
+) -> float:
+    """The one above which these frames are called closed with the best F score."""
     candidates = np.quantile(closure, np.linspace(0.02, 0.98, 49))
-    return float(max(candidates, key=lambda threshold: f1(closure > threshold, closed)))
+    return float(max(candidates, key=lambda threshold: f1(closure > threshold, closed, beta)))
 
 
-def f1(said: np.ndarray, truth: np.ndarray) -> float:
-    both = 2.0 * float((said & truth).sum())
-    return both / max(float(said.sum() + truth.sum()), 1e-9)
+def f1(said: np.ndarray, truth: np.ndarray, beta: float = 1.0) -> float:
+    """The F score of van Rijsbergen; recall counts `beta` times as much as precision."""
+    both = (1 + beta**2) * float((said & truth).sum())
+    return both / max(float(said.sum()) + beta**2 * float(truth.sum()), 1e-9)
 
 
 def loudness(taught: list[Lesson]) -> Predictor:

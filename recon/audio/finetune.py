@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from avatar3d.audio.features import Normaliser
 from recon.audio.head_measures import measures_by_channel
 from recon.audio.material import CHANNEL_SPREAD, MEASURE_SPREAD, Lesson
-from recon.audio.outputs import CLOSURE, COUNT, ENERGY, MEASURES, run
+from recon.audio.outputs import CLOSURE, COUNT, ENERGY, MEASURES, UNTAUGHT, run
 from recon.audio.personal import refit, targets
 from recon.audio.pretrain import (
     PretrainConfig,
@@ -32,6 +32,8 @@ from recon.audio.pretrain import (
 )
 from recon.audio.voices import disguise
 
+_CHANNEL_WEIGHT = torch.ones(COUNT)
+_CHANNEL_WEIGHT[UNTAUGHT] = 0.0
 # The head's protrusion hardly shows in the measures of a posed head: it does not judge channels.
 _POSED_WEIGHT = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
 
@@ -56,9 +58,15 @@ class FinetuneConfig:
 
 
 def finetune(
-    trunk: Trunk, taught: list[Lesson], speech: Speech, config: FinetuneConfig = FinetuneConfig()
+    trunk: Trunk,
+    taught: list[Lesson],
+    speech: Speech | None,
+    config: FinetuneConfig = FinetuneConfig(),
 ) -> Trunk:
-    """A copy of `trunk` whose head says what the people of `taught` would do."""
+    """A copy of `trunk` whose head says what the people of `taught` would do.
+
+    `speech` is what is replayed; without steps there is none.
+    """
     synthetic_head = copy.deepcopy(trunk.network.head)
     trunk = copy.deepcopy(trunk)
     states = [run(trunk.network, lesson.bands)[1][lesson.seen] for lesson in taught]
@@ -70,6 +78,10 @@ def finetune(
         config.ridge,
         from_nothing=not config.toward_synthetic,
     )
+    if config.steps == 0:
+        return trunk.eval()
+    if speech is None:
+        raise ValueError("gentle steps need speech to replay")
     optimizer = torch.optim.AdamW(
         [
             {"params": [*trunk.network.stem.parameters(), *trunk.network.blocks.parameters()]},
@@ -99,8 +111,10 @@ def finetune(
         loss = loss + config.replay_weight * speech_loss(
             replayed, classes[config.lessons :], replay, sizes, replay_config
         )
-        said_energy = trunk.network.head(hidden[config.lessons :])[..., ENERGY]
-        loss = loss + 0.1 * F.smooth_l1_loss(said_energy, replay.energy, beta=0.1)
+        said = trunk.network.head(hidden[config.lessons :])
+        loss = loss + 0.1 * F.smooth_l1_loss(said[..., ENERGY], replay.energy, beta=0.1)
+        untaught = (said[..., UNTAUGHT] - replay.channels[..., UNTAUGHT]) / sizes[UNTAUGHT]
+        loss = loss + 0.1 * F.smooth_l1_loss(untaught, torch.zeros_like(untaught))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trunk.parameters(), 1.0)
@@ -151,6 +165,7 @@ def _lesson_loss(outputs: Tensor, batch: _LessonBatch, config: FinetuneConfig) -
     spread, channel_spread = torch.from_numpy(MEASURE_SPREAD), torch.from_numpy(CHANNEL_SPREAD)
     error = (outputs[..., MEASURES] - batch.measures) / spread
     channel_error = (outputs[..., :COUNT] - batch.channels) / channel_spread
+    channel_error = channel_error * _CHANNEL_WEIGHT
     # What the channels do to the measures of a posed head; its resting place is not asked for.
     posed = outputs[..., :COUNT] @ measures_by_channel()
     seen = weight.sum(1, keepdim=True).clamp(min=1)

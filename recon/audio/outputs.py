@@ -12,7 +12,16 @@ from avatar3d.audio.network import LOOKAHEAD, MEASURE_COUNT, VoiceNetwork
 
 COUNT = len(CHANNELS)
 MEASURES = slice(COUNT, COUNT + MEASURE_COUNT)
+# Real clips do not teach these: no picture shows the tongue, and what the tracker says of the others is
+# mostly the rest of its error. They stay as synthetic speech taught them.
+UNTAUGHT = [
+    CHANNELS.index(name)
+    for name in (
+        "jawForward", "mouthShrugLower", "mouthShrugUpper", "cheekPuff", "cheekSquint", "tongueOut",
+    )
+]  # fmt: skip
 CLOSURE, ENERGY = COUNT + MEASURE_COUNT, COUNT + MEASURE_COUNT + 1
+TAUGHT = [row for row in range(ENERGY) if row not in UNTAUGHT]
 
 
 def run(

@@ -20,7 +20,7 @@ from avatar3d.audio.model import VoiceModel
 from avatar3d.audio.network import VoiceNetwork
 from avatar3d.errors import UserError
 from recon.audio.material import MEASURE_SPREAD, Lesson, correlation
-from recon.audio.outputs import CLOSURE, ENERGY, MEASURES, run
+from recon.audio.outputs import CLOSURE, ENERGY, MEASURES, TAUGHT, run
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ def refit(
     weight[:, CLOSURE] *= _LOGIT_OF_RIDGE
     bias[CLOSURE] = _LOGIT_OF_RIDGE * (bias[CLOSURE] - 0.5)
     with torch.no_grad():
-        head.weight[:ENERGY] = torch.from_numpy(weight.T).float()
-        head.bias[:ENERGY] = torch.from_numpy(bias).float()
+        head.weight[TAUGHT] = torch.from_numpy(weight.T).float()[TAUGHT]
+        head.bias[TAUGHT] = torch.from_numpy(bias).float()[TAUGHT]
     return head
 
 

@@ -33,7 +33,10 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class PretrainConfig:
     chunks: int = 20  # of ten minutes of speech
-    steps: int = 2400
+    steps: int = 1900
+    # The rate falls by a cosine over `horizon` steps; from `cool_from` on, faster, to end at `steps`.
+    horizon: int = 2400
+    cool_from: int = 1300
     batch: int = 16
     frames: int = 250  # output frames of an item: 5 s
     ignored: int = 15  # frames at the start of an item, while the network hears too little
@@ -171,7 +174,7 @@ def pretrain(config: PretrainConfig = PretrainConfig()) -> Trunk:
                 np.random.default_rng([config.seed, step]), config.batch, config.frames
             )
             for group in optimizer.param_groups:
-                group["lr"] = config.rate * learning_rate(step, config.steps)
+                group["lr"] = config.rate * _rate(step, config)
             outputs, classes, _ = trunk(batch.features)
             loss = speech_loss(outputs, classes, batch, sizes, config)
             optimizer.zero_grad()
@@ -186,6 +189,12 @@ def pretrain(config: PretrainConfig = PretrainConfig()) -> Trunk:
                 _save(file, trunk, optimizer, step)
             advance()
     return trunk.eval()
+
+
+def _rate(step: int, config: PretrainConfig) -> float:
+    slow = learning_rate(min(step, config.cool_from), config.horizon)
+    cooled = max(0, step - config.cool_from) / max(1, config.steps - config.cool_from)
+    return slow * (0.5 + 0.5 * float(np.cos(np.pi * cooled)))
 
 
 def learning_rate(step: int, steps: int) -> float:
