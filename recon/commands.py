@@ -170,7 +170,7 @@ def demo(
 
 
 def benchmark(
-    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame", "heads"]],
+    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame", "heads", "audio"]],
     /,
     data: Path | None = None,
     methods: tuple[str, ...] = ("ours", "copy", "warp2d"),
@@ -190,9 +190,11 @@ def benchmark(
     Args:
         name: fewshot: a few frames of a clip's first half against its second half. raster: the
             rasterizer alone. frame: from an expression to a picture, and the steps of a fit. heads:
-            how well a head model fits photos, and how its shapes move.
+            how well a head model fits photos, and how its shapes move. audio: how well a voice drives a
+            mouth, and how fast.
         data: fewshot: folder with the clips (or with a folder `clips`). heads: folder with the
-            photos (or with a folder `photos`); without it only shapes are measured.
+            photos (or with a folder `photos`); without it only shapes are measured. audio: folder
+            with the clips and their manifest.json; without it people are not measured.
         methods: fewshot: ours (avatars), ours_start (before their refinement), copy (the nearest
             support frame), warp2d (a 2D warp).
         shots: fewshot: numbers of support frames.
@@ -221,6 +223,8 @@ def benchmark(
         report = _fewshot(data, methods, shots, clips, head, pictures, quick)
     elif name == "heads":
         report = _heads(data, head, against, quick)
+    elif name == "audio":
+        report = _audio(data, quick)
     else:
         report = _speed(name, avatar, pictures, full=full, quick=quick)
     _leave(report, json, markdown)
@@ -253,6 +257,12 @@ def _fewshot(
 
     chosen = [method(called) for called in methods]
     return run_fewshot(found, chosen, shots, quick=quick, pictures=pictures)
+
+
+def _audio(data: Path | None, quick: bool) -> Report:
+    from recon.audio.benchmark import QUICK, AudioConfig, run_audio
+
+    return run_audio(data, QUICK if quick else AudioConfig())
 
 
 def _heads(data: Path | None, head: str, against: str | None, quick: bool) -> Report:
