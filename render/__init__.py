@@ -4,6 +4,6 @@ Importing this is as light as torch; kernels are compiled, or loaded from Numba'
 use (`warm_up` does it ahead).
 """
 
-from render.rasterize import Rendering, rasterize, warm_up
+from render.rasterize import Rendering, rasterize, rasterize_8_bit, warm_up
 
-__all__ = ["Rendering", "rasterize", "warm_up"]
+__all__ = ["Rendering", "rasterize", "rasterize_8_bit", "warm_up"]

@@ -14,7 +14,10 @@ from torch import Tensor
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.gaussians import Gaussians
-from render.rasterize import BackendName, Mode, rasterize
+from render.eight_bit import to_uint8
+from render.rasterize import BackendName, Mode, rasterize_8_bit
+
+__all__ = ["Posable", "frames", "to_uint8", "turntable"]
 
 
 class Posable(Protocol):
@@ -49,15 +52,15 @@ def frames(
         if size is not None and size != (camera.width, camera.height):
             camera = camera.resized(*size)
         with torch.no_grad():
-            picture = rasterize(
-                avatar.gaussians(code),
-                camera,
-                background=background,
-                sh_degree=sh_degree,
-                mode=mode,
-                backend=backend,
-            )
-        yield to_uint8(picture.colors)
+            gaussians = avatar.gaussians(code)
+        yield rasterize_8_bit(
+            gaussians,
+            camera,
+            background=background,
+            sh_degree=sh_degree,
+            mode=mode,
+            backend=backend,
+        )
 
 
 def turntable(
@@ -79,18 +82,6 @@ def turntable(
     else:
         yaws = [yaw_range / 2 * math.sin(angle) for angle in phase]
     return [Camera.frontal(focal_length_px, size_px, distance_m, yaw, pitch) for yaw in yaws]
-
-
-def to_uint8(image: np.ndarray | Tensor) -> np.ndarray:
-    """0..1 to 0..255, rounded and clipped, NaN to 0; uint8 passes unchanged."""
-    if isinstance(image, Tensor):
-        image = image.detach().cpu().numpy()
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind != "f":
-        raise ValueError(f"pictures are uint8 or float in 0..1, got {image.dtype}")
-    scaled = np.nan_to_num(image * image.dtype.type(255), posinf=255.0, neginf=0.0)
-    return (np.clip(scaled, 0, 255) + image.dtype.type(0.5)).astype(np.uint8)
 
 
 def _unstacked(codes: ExpressionCode) -> Iterator[ExpressionCode]:

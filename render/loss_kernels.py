@@ -1,4 +1,4 @@
-"""Numba kernels of the fused L1 + SSIM loss: value and gradient in two passes over the picture.
+"""Numba kernels of the fused L1 + SSIM loss: value and gradient in one pass over the picture.
 
 Pictures are rows of interleaved channels, [H, W * C]: a neighbour in x lies C values away, so one
 loop serves all channels and vectorises over them. Windows reach over the border into zeros.
@@ -14,10 +14,9 @@ from render.metrics.ssim import C1, C2, WINDOW_RADIUS, gaussian_window
 
 # Literal constants of the kernels; float32 so that float32 pictures are not promoted.
 _F = np.float32
+WINDOW = gaussian_window().numpy()
 _RADIUS = WINDOW_RADIUS
-_G0, _G1, _G2, _G3, _G4, _G5 = (
-    _F(value) for value in gaussian_window().numpy()[: WINDOW_RADIUS + 1]
-)
+_G0, _G1, _G2, _G3, _G4, _G5 = (_F(value) for value in WINDOW[: WINDOW_RADIUS + 1])
 _C1, _C2, _ZERO, _ONE, _TWO = _F(C1), _F(C2), _F(0), _F(1), _F(2)
 # Sums may be reordered and contracted; NaN and infinity keep their meaning.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
@@ -82,90 +81,177 @@ def target_statistics(target, channels, planes, mean, variance):
             variance[y, x] -= mean[y, x] * mean[y, x]
 
 
-@njit(parallel=True, cache=True, fastmath=_FASTMATH)
-def image_moments(image, target, planes):
-    """Planes [3, ...]: the image, its square, its product with the target."""
+@njit(cache=True, fastmath=_FASTMATH)
+def _window_columns(image, target, y, weights, sums, squares, products):
+    """The window over the column above and below row y of the image, its square, and its product
+    with the target. Rows beyond the border weigh nothing."""
     height, width = image.shape
-    for y in prange(height):
-        row = (y + _RADIUS) * width
-        for x in range(width):
-            planes[0, row + x] = image[y, x]
-        for x in range(width):
-            planes[1, row + x] = image[y, x] * image[y, x]
-        for x in range(width):
-            planes[2, row + x] = image[y, x] * target[y, x]
+    taps = np.zeros(2 * _RADIUS + 1, image.dtype)
+    rows = np.zeros(2 * _RADIUS + 1, np.int64)
+    for k in range(2 * _RADIUS + 1):
+        row = y + k - _RADIUS
+        inside = 0 <= row < height
+        taps[k] = weights[k] if inside else _ZERO
+        rows[k] = row if inside else 0
+    g0, g1, g2, g3, g4, g5 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
+    g6, g7, g8, g9, g10 = taps[6], taps[7], taps[8], taps[9], taps[10]
+    i0, i1, i2, i3 = image[rows[0]], image[rows[1]], image[rows[2]], image[rows[3]]
+    i4, i5, i6, i7 = image[rows[4]], image[rows[5]], image[rows[6]], image[rows[7]]
+    i8, i9, i10 = image[rows[8]], image[rows[9]], image[rows[10]]
+    t0, t1, t2, t3 = target[rows[0]], target[rows[1]], target[rows[2]], target[rows[3]]
+    t4, t5, t6, t7 = target[rows[4]], target[rows[5]], target[rows[6]], target[rows[7]]
+    t8, t9, t10 = target[rows[8]], target[rows[9]], target[rows[10]]
+    for x in range(width):
+        w0, w1, w2, w3 = g0 * i0[x], g1 * i1[x], g2 * i2[x], g3 * i3[x]
+        w4, w5, w6, w7 = g4 * i4[x], g5 * i5[x], g6 * i6[x], g7 * i7[x]
+        w8, w9, w10 = g8 * i8[x], g9 * i9[x], g10 * i10[x]
+        sums[x] = ((w0 + w1) + (w2 + w3)) + ((w4 + w5) + (w6 + w7)) + ((w8 + w9) + w10)
+        squares[x] = (
+            w0 * i0[x] + w1 * i1[x] + w2 * i2[x] + w3 * i3[x] + w4 * i4[x] + w5 * i5[x]
+            + w6 * i6[x] + w7 * i7[x] + w8 * i8[x] + w9 * i9[x] + w10 * i10[x]
+        )  # fmt: skip
+        products[x] = (
+            w0 * t0[x] + w1 * t1[x] + w2 * t2[x] + w3 * t3[x] + w4 * t4[x] + w5 * t5[x]
+            + w6 * t6[x] + w7 * t7[x] + w8 * t8[x] + w9 * t9[x] + w10 * t10[x]
+        )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def loss_rows(
-    image, target, target_mean, target_variance, weight, channels, ssim_weight,
-    moments, row_loss, derivatives,
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
+def _derive(
+    image, target, other_mean, other_variance, weight, ssim_weight, means, squares, products
+):
+    """A row's weighted loss; its moments E[image], E[image^2], E[image * target] become the loss's
+    derivatives by them, in place: rows of their own, unlike views of one array, cannot overlap, and
+    only loops that the compiler knows to be free of that become vectors."""
+    l1_weight = _ONE - ssim_weight
+    total = image.dtype.type(0)
+    for x in range(len(image)):
+        mean, true_mean = means[x], other_mean[x]
+        variance = squares[x] - mean * mean
+        covariance = products[x] - mean * true_mean
+        numerator1 = _TWO * mean * true_mean + _C1
+        numerator2 = _TWO * covariance + _C2
+        denominator1 = mean * mean + true_mean * true_mean + _C1
+        denominator2 = variance + other_variance[x] + _C2
+        inverse = _ONE / (denominator1 * denominator2)
+        ssim = numerator1 * numerator2 * inverse
+        w = weight[x]
+        total += w * (l1_weight * abs(image[x] - target[x]) + ssim_weight * (_ONE - ssim))
+        by_variance = -ssim * inverse * denominator1
+        by_covariance = _TWO * numerator1 * inverse
+        direct = _TWO * inverse * (true_mean * numerator2 - ssim * mean * denominator2)
+        scale = -ssim_weight * w
+        means[x] = scale * (direct - _TWO * mean * by_variance - true_mean * by_covariance)
+        squares[x] = scale * by_variance
+        products[x] = scale * by_covariance
+    return total
+
+
+@njit(cache=True, fastmath=_FASTMATH)
+def _gradient_row(image, target, weight, ssim_weight, by_mean, by_square, by_product, gradient):
+    """From the derivatives by the moments, windowed (the window is its own adjoint)."""
+    l1_weight = _ONE - ssim_weight
+    for x in range(len(image)):
+        difference = image[x] - target[x]
+        sign = _ONE if difference > _ZERO else (-_ONE if difference < _ZERO else _ZERO)
+        gradient[x] = (
+            by_mean[x]
+            + _TWO * image[x] * by_square[x]
+            + target[x] * by_product[x]
+            + l1_weight * weight[x] * sign
+        )
+
+
+@njit(cache=True)
+def _band(
+    first, end, image, target, target_mean, target_variance, weight, channels, ssim_weight, weights,
+    row_loss, gradient,
 ):  # fmt: skip
-    """Weighted loss of each row, and the loss's derivatives by the windowed moments of the image.
+    """Rows first..end: the loss, and the gradient if there is room for it.
 
-    With E the window, derivatives [3, ...] are by E[image], E[image^2] and E[image * target].
+    The window reaches five rows beyond them, so those rows' derivatives are computed too. The last
+    eleven rows of derivatives, windowed in x, are kept in a ring that stays in the cache.
     """
     height, width = image.shape
-    l1_weight = _ONE - ssim_weight
-    for y in prange(height):
-        means, squares = np.empty(width, image.dtype), np.empty(width, image.dtype)
-        products = np.empty(width, image.dtype)
-        _window_row(moments[0], y, width, channels, means)
-        _window_row(moments[1], y, width, channels, squares)
-        _window_row(moments[2], y, width, channels, products)
-        total = image.dtype.type(0)
-        for x in range(width):
-            mean, other_mean = means[x], target_mean[y, x]
-            variance = squares[x] - mean * mean
-            covariance = products[x] - mean * other_mean
-            numerator1 = _TWO * mean * other_mean + _C1
-            numerator2 = _TWO * covariance + _C2
-            denominator1 = mean * mean + other_mean * other_mean + _C1
-            denominator2 = variance + target_variance[y, x] + _C2
-            inverse = _ONE / (denominator1 * denominator2)
-            ssim = numerator1 * numerator2 * inverse
-            w = weight[y, x]
-            total += w * (l1_weight * abs(image[y, x] - target[y, x]) + ssim_weight * (_ONE - ssim))
-            by_variance = -ssim * inverse * denominator1
-            by_covariance = _TWO * numerator1 * inverse
-            direct = _TWO * inverse * (other_mean * numerator2 - ssim * mean * denominator2)
-            scale = -ssim_weight * w
-            # In place: rows of their own, unlike views of one array, cannot overlap, and only
-            # loops that the compiler knows to be free of that become vectors.
-            means[x] = scale * (direct - _TWO * mean * by_variance - other_mean * by_covariance)
-            squares[x] = scale * by_variance
-            products[x] = scale * by_covariance
-        row_loss[y] = total
-        first = (y + _RADIUS) * width
-        for x in range(width):
-            derivatives[0, first + x] = means[x]
-        for x in range(width):
-            derivatives[1, first + x] = squares[x]
-        for x in range(width):
-            derivatives[2, first + x] = products[x]
+    wanted = len(gradient) > 0
+    reach = _RADIUS if wanted else 0
+    pad, taps = _RADIUS * channels, 2 * _RADIUS + 1
+    kind = image.dtype
+    # Rows with zeros at both ends: of moments, and of what follows from them.
+    columns = np.zeros((3, width + 2 * pad), kind)
+    padded0, padded1 = np.zeros(width + 2 * pad, kind), np.zeros(width + 2 * pad, kind)
+    padded2 = np.zeros(width + 2 * pad, kind)
+    means, squares = padded0[pad : pad + width], padded1[pad : pad + width]
+    products = padded2[pad : pad + width]
+    by_mean, by_square = np.empty(width, kind), np.empty(width, kind)
+    by_product = np.empty(width, kind)
+    ring = np.zeros((3, taps * width), kind)
+    for y in range(first - reach, end + reach):
+        slot = (y % taps) * width
+        if 0 <= y < height:
+            _window_columns(
+                image, target, y, weights,
+                columns[0, pad : pad + width], columns[1, pad : pad + width],
+                columns[2, pad : pad + width],
+            )  # fmt: skip
+            _weigh(columns[0], 0, channels, means)
+            _weigh(columns[1], 0, channels, squares)
+            _weigh(columns[2], 0, channels, products)
+            total = _derive(
+                image[y], target[y], target_mean[y], target_variance[y], weight[y], ssim_weight,
+                means, squares, products,
+            )  # fmt: skip
+            if first <= y < end:
+                row_loss[y] = total
+            if not wanted:
+                continue
+            _weigh(padded0, 0, channels, ring[0, slot : slot + width])
+            _weigh(padded1, 0, channels, ring[1, slot : slot + width])
+            _weigh(padded2, 0, channels, ring[2, slot : slot + width])
+        elif wanted:
+            ring[:, slot : slot + width] = _ZERO
+        done = y - reach
+        if wanted and done >= first:
+            _weigh_ring(ring[0], done % taps, width, by_mean)
+            _weigh_ring(ring[1], done % taps, width, by_square)
+            _weigh_ring(ring[2], done % taps, width, by_product)
+            _gradient_row(
+                image[done], target[done], weight[done], ssim_weight, by_mean, by_square,
+                by_product, gradient[done],
+            )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def loss_gradient(image, target, weight, channels, ssim_weight, derivatives, gradient):
-    """Gradient of the summed loss by the image, [H, W * C]; the window is its own adjoint."""
-    height, width = image.shape
-    l1_weight = _ONE - ssim_weight
-    for y in prange(height):
-        by_mean, by_square = np.empty(width, image.dtype), np.empty(width, image.dtype)
-        by_product = np.empty(width, image.dtype)
-        _window_row(derivatives[0], y, width, channels, by_mean)
-        _window_row(derivatives[1], y, width, channels, by_square)
-        _window_row(derivatives[2], y, width, channels, by_product)
-        for x in range(width):
-            difference = image[y, x] - target[y, x]
-            sign = _ZERO
-            if difference > _ZERO:
-                sign = _ONE
-            elif difference < _ZERO:
-                sign = -_ONE
-            gradient[y, x] = (
-                by_mean[x]
-                + _TWO * image[y, x] * by_square[x]
-                + target[y, x] * by_product[x]
-                + l1_weight * weight[y, x] * sign
-            )
+@njit(cache=True, fastmath=_FASTMATH)
+def _weigh_ring(ring, centre, width, out):
+    """The window over the eleven rows of a ring, the middle one in slot `centre`."""
+    taps = 2 * _RADIUS + 1
+    r5 = ring[centre * width :]
+    r4, r6 = ring[(centre + 10) % taps * width :], ring[(centre + 1) % taps * width :]
+    r3, r7 = ring[(centre + 9) % taps * width :], ring[(centre + 2) % taps * width :]
+    r2, r8 = ring[(centre + 8) % taps * width :], ring[(centre + 3) % taps * width :]
+    r1, r9 = ring[(centre + 7) % taps * width :], ring[(centre + 4) % taps * width :]
+    r0, r10 = ring[(centre + 6) % taps * width :], ring[(centre + 5) % taps * width :]
+    for x in range(width):
+        out[x] = (
+            _G0 * (r0[x] + r10[x])
+            + _G1 * (r1[x] + r9[x])
+            + _G2 * (r2[x] + r8[x])
+            + _G3 * (r3[x] + r7[x])
+            + _G4 * (r4[x] + r6[x])
+            + _G5 * r5[x]
+        )
+
+
+@njit(parallel=True, cache=True)
+def loss_and_gradient(
+    image, target, target_mean, target_variance, weight, channels, ssim_weight, weights,
+    row_loss, gradient, threads,
+):  # fmt: skip
+    """Weighted loss of each row [H], and the summed loss's gradient by the image, [H, W * C] or
+    [0, 0] where it is not wanted. Each row's arithmetic is the same in every band."""
+    height = len(image)
+    for band in prange(threads):
+        _band(
+            height * band // threads, height * (band + 1) // threads, image, target, target_mean,
+            target_variance, weight, channels, ssim_weight, weights, row_loss, gradient,
+        )  # fmt: skip

@@ -6,7 +6,6 @@ The readable truth is `render.metrics.ssim`.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,39 +83,23 @@ class _PhotometricLoss(torch.autograd.Function):
         lambda_ssim = pixels.dtype.type(ssim_weight)
         height, width = pixels.shape
         row_loss = np.empty(height, pixels.dtype)
-        with parallel_kernels():
-            moments, derivatives = _scratch(height, width, pixels.dtype.str)
-            loss_kernels.image_moments(pixels, target.pixels, moments)
-            loss_kernels.loss_rows(
+        wanted = ctx.needs_input_grad[0]
+        gradient = np.empty((height, width) if wanted else (0, 0), pixels.dtype)
+        with parallel_kernels() as threads:
+            loss_kernels.loss_and_gradient(
                 pixels, target.pixels, target.mean, target.variance, target.weight, channels,
-                lambda_ssim, moments, row_loss, derivatives,
+                lambda_ssim, loss_kernels.WINDOW.astype(pixels.dtype), row_loss, gradient, threads,
             )  # fmt: skip
-            if ctx.needs_input_grad[0]:
-                gradient = np.empty_like(pixels)
-                loss_kernels.loss_gradient(
-                    pixels, target.pixels, target.weight, channels, lambda_ssim,
-                    derivatives, gradient,
-                )  # fmt: skip
-                ctx.save_for_backward(torch.from_numpy(gradient).view(image.shape))
+        if wanted:
+            ctx.save_for_backward(torch.from_numpy(gradient).view(image.shape))
         return image.new_tensor(row_loss.sum(dtype=np.float64))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0], None, None
-
-
-@functools.lru_cache(maxsize=2)
-def _scratch(height: int, width: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Planes for one loss at a time, kept: fresh memory would cost more than the loss itself.
-
-    Use them only inside `parallel_kernels`, which one thread holds at a time.
-    """
-    from render.loss_kernels import padded_planes
-
-    kind = np.dtype(dtype)
-    return padded_planes(3, height, width, kind), padded_planes(3, height, width, kind)
+        factor = grad_outputs[0].item()
+        return gradient if factor == 1.0 else gradient * factor, None, None
 
 
 def _rows(image: Tensor) -> np.ndarray:

@@ -53,21 +53,8 @@ def rasterize(
         slow reference.
     return_depth: also compute depth, at the cost of a fourth channel.
     """
-    if mode not in ("classic", "antialiased"):
-        raise ValueError(f"mode is 'classic' or 'antialiased', got {mode!r}")
-    check_gaussians(gaussians, sh_degree)
-    check_camera(camera)
-    channels = 3 if sh_degree is not None else gaussians.colors.shape[-1]
-    if background is None:
-        background = gaussians.colors.new_zeros(channels)
-    check_background(background, channels)
-    batch = check_batch(gaussians, camera, background, sh_degree)
-    chosen = _choose(backend, gaussians.means)
-    viewmat, K = camera.viewmat.to(gaussians.means), camera.K.to(gaussians.means)
-    background = background.to(gaussians.means)
-    colors = gaussians.colors
-    if sh_degree is not None:
-        colors = _seen_from(viewmat, gaussians, sh_degree)
+    ready = _ready(gaussians, camera, background, sh_degree, mode, backend)
+    chosen, gaussians, colors, viewmat, K, background, batch = ready
     if return_depth:
         # What is not finite is not drawn; a zero keeps its NaN out of the camera's gradient.
         means = gaussians.means.nan_to_num(0.0, 0.0, 0.0)
@@ -112,6 +99,72 @@ def rasterize(
     return Rendering(image[..., :-1], alpha, image[..., -1] / alpha.clamp_min(1e-4))
 
 
+@torch.no_grad()
+def rasterize_8_bit(
+    gaussians: Gaussians,
+    camera: Camera,
+    *,
+    background: Tensor | None = None,
+    sh_degree: int | None = None,
+    mode: Mode = "classic",
+    backend: BackendName = "auto",
+) -> np.ndarray:
+    """`to_uint8(rasterize(...).colors)` of one picture, uint8 [H, W, 3], bit for bit but sooner:
+    the cpu backend writes bytes at once."""
+    ready = _ready(gaussians, camera, background, sh_degree, mode, backend)
+    if ready.batch:
+        raise ValueError(f"one picture at a time is drawn in 8 bits, got {list(ready.batch)}")
+    if ready.colors.shape[-1] != 3:
+        raise ValueError(f"8-bit pictures have 3 channels, got {ready.colors.shape[-1]}")
+    return ready.backend.render_8_bit(
+        ready.gaussians._replace(colors=ready.colors),
+        ready.viewmat,
+        ready.K,
+        camera.width,
+        camera.height,
+        ready.background,
+        mode == "antialiased",
+    )
+
+
+class _Ready(NamedTuple):
+    """What the arguments of `rasterize` come to, checked."""
+
+    backend: Backend
+    gaussians: Gaussians
+    colors: Tensor  # plain channels
+    viewmat: Tensor
+    K: Tensor
+    background: Tensor
+    batch: torch.Size
+
+
+def _ready(
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Tensor | None,
+    sh_degree: int | None,
+    mode: Mode,
+    backend: BackendName,
+) -> _Ready:
+    if mode not in ("classic", "antialiased"):
+        raise ValueError(f"mode is 'classic' or 'antialiased', got {mode!r}")
+    check_gaussians(gaussians, sh_degree)
+    check_camera(camera)
+    channels = 3 if sh_degree is not None else gaussians.colors.shape[-1]
+    if background is None:
+        background = gaussians.colors.new_zeros(channels)
+    check_background(background, channels)
+    batch = check_batch(gaussians, camera, background, sh_degree)
+    chosen = _choose(backend, gaussians.means)
+    viewmat, K = camera.viewmat.to(gaussians.means), camera.K.to(gaussians.means)
+    background = background.to(gaussians.means)
+    colors = gaussians.colors
+    if sh_degree is not None:
+        colors = _seen_from(viewmat, gaussians, sh_degree)
+    return _Ready(chosen, gaussians, colors, viewmat, K, background, batch)
+
+
 def warm_up() -> None:
     """Compile (or load from the cache) every kernel: avatar, cpu backend, loss and mesh.
 
@@ -133,6 +186,7 @@ def warm_up() -> None:
     )
     gaussians = Gaussians(*(value.requires_grad_() for value in gaussians))
     camera = Camera.frontal(focal_length_px=32.0, size_px=32, distance_m=1.0)
+    rasterize_8_bit(gaussians, camera, backend="cpu")
     image = rasterize(gaussians, camera, backend="cpu").colors
     photometric_loss(image, prepare_target(torch.zeros(32, 32, 3))).backward()
     corners = np.array([[0.0, 0.0], [0.0, 4.0], [4.0, 0.0]])

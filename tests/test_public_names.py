@@ -20,7 +20,7 @@ PUBLIC = {
         "__version__",
         "load_head",
     ],
-    "render": ["Rendering", "rasterize", "warm_up"],
+    "render": ["Rendering", "rasterize", "rasterize_8_bit", "warm_up"],
     "recon": ["CreateConfig", "CreateResult", "create"],
 }
 

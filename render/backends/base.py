@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 from avatar3d.gaussians import Gaussians
+from render.eight_bit import to_uint8
 
 # gsplat 1.5's limits (its cuda/_constants.py and ProjectionEWA3DGSFused.cu give the reasons).
 ALPHA_THRESHOLD = 1.0 / 255.0  # a fainter contribution does not change an 8-bit picture
@@ -51,3 +53,17 @@ class Backend(Protocol):
 
         A Gaussian with a number that is not finite is not drawn and gets no gradient."""
         ...
+
+    def render_8_bit(
+        self,
+        gaussians: Gaussians,
+        viewmat: Tensor,
+        K: Tensor,
+        width: int,
+        height: int,
+        background: Tensor,
+        antialiased: bool,
+    ) -> np.ndarray:
+        """The colours, three channels, as `to_uint8` makes them: uint8 [H, W, 3]."""
+        colors, _ = self.render(gaussians, viewmat, K, width, height, background, antialiased)
+        return to_uint8(colors)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from avatar3d.gaussians import Gaussians
 from avatar3d.optional import require
-from render.backends.base import DILATION_PX2, NEAR_PLANE_M
+from render.backends.base import DILATION_PX2, NEAR_PLANE_M, Backend
 
 # 1.5 brought the opacity-aware extents and the 0.999 limit that the other backends keep.
 MINIMUM_VERSION = (1, 5)
 
 
-class CudaBackend:
+class CudaBackend(Backend):
     name = "cuda"
 
     def why_unavailable(self) -> str | None:

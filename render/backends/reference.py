@@ -23,6 +23,7 @@ from render.backends.base import (
     MIN_QUATERNION_LENGTH,
     NEAR_PLANE_M,
     TRANSMITTANCE_THRESHOLD,
+    Backend,
 )
 
 # Side of the square of pixels that is blended at once, over all splats that may reach it.
@@ -135,7 +136,7 @@ def blend(splats: Splats, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return (alpha * before) @ splats.colors, last
 
 
-class ReferenceBackend:
+class ReferenceBackend(Backend):
     name = "reference"
 
     def why_unavailable(self) -> str | None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from avatar3d.gaussians import Gaussians
+from render.backends.base import Backend
 
 
-class CpuBackend:
+class CpuBackend(Backend):
     name = "cpu"
 
     def why_unavailable(self) -> str | None:
@@ -36,7 +38,24 @@ class CpuBackend:
         from render.backends.cpu.function import RasterizeFunction
 
         home = gaussians.means
-        tensors = (*gaussians, viewmat, K, background)
-        tensors = (value.to(device="cpu", dtype=torch.float32) for value in tensors)
+        tensors = _on_cpu(*gaussians, viewmat, K, background)
         image, alpha = RasterizeFunction.apply(*tensors, width, height, antialiased)
         return image.to(home), alpha.to(home)
+
+    def render_8_bit(
+        self,
+        gaussians: Gaussians,
+        viewmat: Tensor,
+        K: Tensor,
+        width: int,
+        height: int,
+        background: Tensor,
+        antialiased: bool,
+    ) -> np.ndarray:
+        from render.backends.cpu.function import draw_8_bit
+
+        return draw_8_bit(_on_cpu(*gaussians, viewmat, K, background), width, height, antialiased)
+
+
+def _on_cpu(*tensors: Tensor) -> list[Tensor]:
+    return [value.to(device="cpu", dtype=torch.float32) for value in tensors]

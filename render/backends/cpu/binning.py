@@ -56,45 +56,87 @@ def depth_order(depth_keys):
     return order
 
 
-@njit(cache=True, parallel=True)
-def bin_tiles(order, tile_boxes, tiles_x, tiles_y, threads):
-    """Lists of splats per tile in the order given.
+@njit(cache=True)
+def _count_boxes(order, first, end, tile_boxes, steps):
+    """Boxes of order[first:end] over each tile, as steps: an entry's sum over all entries above and
+    left of it counts the boxes. Four additions a splat, whatever its size."""
+    for k in range(first, end):
+        i = order[k]
+        x0, x1, y0, y1 = tile_boxes[i, 0], tile_boxes[i, 1], tile_boxes[i, 2], tile_boxes[i, 3]
+        steps[np.uint32(y0), np.uint32(x0)] += 1
+        steps[np.uint32(y0), np.uint32(x1)] -= 1
+        steps[np.uint32(y1), np.uint32(x0)] -= 1
+        steps[np.uint32(y1), np.uint32(x1)] += 1
 
-    Returns starts [tiles + 1] into splat_ids [entries], and first_slots [N + 1]: the entry of
-    splat i in the k-th tile of its box (row by row) owns slot first_slots[i] + k, so that what
-    tiles compute per entry lies together per splat.
-    """
-    tiles, count = tiles_x * tiles_y, order.shape[0]
-    cursors = np.zeros((threads, tiles), np.int64)
-    for t in prange(threads):
-        for k in range(count * t // threads, count * (t + 1) // threads):
-            i = order[k]
-            for y in range(tile_boxes[i, 2], tile_boxes[i, 3]):
-                for x in range(tile_boxes[i, 0], tile_boxes[i, 1]):
-                    cursors[t, y * tiles_x + x] += 1
-    starts = np.empty(tiles + 1, np.int64)
+
+@njit(cache=True)
+def _starts(steps, tiles_x, tiles_y, cursors):
+    """Where each tile's splats begin, and in `cursors` [threads, tiles] each thread's share."""
+    threads = steps.shape[0]
+    for t in range(threads):
+        for y in range(tiles_y):
+            row = 0
+            for x in range(tiles_x):
+                row += steps[t, y, x]
+                above = cursors[t, (y - 1) * tiles_x + x] if y > 0 else 0
+                cursors[t, y * tiles_x + x] = above + row
+    starts = np.empty(tiles_x * tiles_y + 1, np.int64)
     total = 0
-    for tile in range(tiles):
+    for tile in range(tiles_x * tiles_y):
         starts[tile] = total
         for t in range(threads):
             here = cursors[t, tile]
             cursors[t, tile] = total
             total += here
-    starts[tiles] = total
-    splat_ids = np.empty(total, np.uint32)
-    for t in prange(threads):
-        for k in range(count * t // threads, count * (t + 1) // threads):
-            i = order[k]
-            for y in range(tile_boxes[i, 2], tile_boxes[i, 3]):
-                for x in range(tile_boxes[i, 0], tile_boxes[i, 1]):
-                    slot = cursors[t, y * tiles_x + x]
-                    splat_ids[slot] = i
-                    cursors[t, y * tiles_x + x] = slot + 1
-    first_slots = np.empty(tile_boxes.shape[0] + 1, np.int64)
+    starts[tiles_x * tiles_y] = total
+    return starts
+
+
+@njit(cache=True)
+def _list(order, first, end, tile_boxes, tiles_x, cursors, splat_ids):
+    for k in range(first, end):
+        i = order[k]
+        x0, x1 = np.uint32(tile_boxes[i, 0]), np.uint32(tile_boxes[i, 1])
+        for y in range(np.uint32(tile_boxes[i, 2]), np.uint32(tile_boxes[i, 3])):
+            for tile in range(y * tiles_x + x0, y * tiles_x + x1):
+                slot = cursors[np.uint32(tile)]
+                splat_ids[np.uint64(slot)] = i
+                cursors[np.uint32(tile)] = slot + 1
+
+
+@njit(cache=True)
+def first_slots(tile_boxes):
+    """[N + 1]: the entry of splat i in the k-th tile of its box (row by row) owns slot
+    first_slots[i] + k, so that what tiles compute per entry lies together per splat."""
+    slots = np.empty(len(tile_boxes) + 1, np.int64)
     slot = 0
-    for i in range(tile_boxes.shape[0]):
-        first_slots[i] = slot
+    for i in range(len(tile_boxes)):
+        slots[i] = slot
         columns = tile_boxes[i, 1] - tile_boxes[i, 0]
         slot += columns * (tile_boxes[i, 3] - tile_boxes[i, 2])
-    first_slots[tile_boxes.shape[0]] = slot
-    return starts, splat_ids, first_slots
+    slots[len(tile_boxes)] = slot
+    return slots
+
+
+@njit(cache=True)
+def _plan(order, tile_boxes, tiles_x, tiles_y, threads):
+    """Counting is so quick that starting threads for it would take longer."""
+    count = len(order)
+    steps = np.zeros((threads, tiles_y + 1, tiles_x + 1), np.int32)
+    for t in range(threads):
+        first, end = count * t // threads, count * (t + 1) // threads
+        _count_boxes(order, first, end, tile_boxes, steps[t])
+    cursors = np.zeros((threads, tiles_x * tiles_y), np.int64)
+    return _starts(steps, tiles_x, tiles_y, cursors), cursors
+
+
+@njit(cache=True, parallel=True)
+def bin_tiles(order, tile_boxes, tiles_x, tiles_y, threads):
+    """Lists of splats per tile in the order given: starts [tiles + 1] into splat_ids [entries]."""
+    count = len(order)
+    starts, cursors = _plan(order, tile_boxes, tiles_x, tiles_y, threads)
+    splat_ids = np.empty(starts[-1], np.uint32)
+    for t in prange(threads):
+        first, end = count * t // threads, count * (t + 1) // threads
+        _list(order, first, end, tile_boxes, tiles_x, cursors[t], splat_ids)
+    return starts, splat_ids

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +16,17 @@ from render.backends.cpu.stages import stage_ended
 
 # Channels that one blend draws; other counts are drawn in groups, the last filled up with zeros.
 GROUP = 3
+_NO_ALPHA, _NO_MASKS = np.empty((0, 0), np.float32), np.empty(0, np.uint16)
+
+
+class Binned(NamedTuple):
+    """Splats on the picture, listed per tile."""
+
+    splats: np.ndarray  # [N, SPLAT_COLUMNS]
+    tile_boxes: np.ndarray  # [N, 4]
+    depth_keys: np.ndarray  # [N]
+    starts: np.ndarray  # [tiles + 1]
+    splat_ids: np.ndarray  # [entries]
 
 
 class RasterizeFunction(torch.autograd.Function):
@@ -22,36 +36,20 @@ class RasterizeFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
         *tensors, width, height, antialiased = inputs
-        means, quaternions, scales, opacities, colors, viewmat, K, background = (
-            value.detach().contiguous().numpy() for value in tensors
-        )
-        count, channels = colors.shape
-        splats = np.empty((count, SPLAT_COLUMNS), np.float32)
-        tile_boxes = np.empty((count, 4), np.int32)
-        depth_keys = np.empty(count, np.uint32)
-        tiles_x, tiles_y = -(-width // TILE_PX), -(-height // TILE_PX)
+        arrays = _arrays(tensors)
+        colors, background = arrays[4], arrays[7]
+        channels = colors.shape[1]
+        wanted = any(ctx.needs_input_grad)
         pictures = []
         with parallel_kernels() as threads:
-            stage_ended("prepare")
-            projection.project(
-                means, quaternions, scales, opacities, colors, viewmat, K, width, height,
-                antialiased, splats, tile_boxes, depth_keys,
-            )  # fmt: skip
-            stage_ended("project")
-            order = binning.depth_order(depth_keys)
-            stage_ended("sort")
-            starts, splat_ids, first_slots = binning.bin_tiles(
-                order, tile_boxes, tiles_x, tiles_y, threads
-            )
-            stage_ended("bin")
+            binned = _bin(arrays, width, height, antialiased, threads)
             alpha = np.empty((height, width), np.float32)
-            wanted = any(ctx.needs_input_grad)
-            entry_masks = np.empty(len(splat_ids) if wanted else 0, np.uint16)
+            entry_masks = np.empty(len(binned.splat_ids) if wanted else 0, np.uint16)
             for group in _groups(channels):
                 picture = np.empty((height, width, GROUP), np.float32)
                 blend.blend(
-                    splats, _padded(colors, group), starts, splat_ids, _padded(background, group),
-                    picture, alpha, entry_masks, threads, blend.HELD,
+                    binned.splats, _padded(colors, group), binned.starts, binned.splat_ids,
+                    _padded(background, group), picture, alpha, entry_masks, threads, blend.HELD,
                 )  # fmt: skip
                 pictures.append(picture)
             stage_ended("blend")
@@ -60,7 +58,7 @@ class RasterizeFunction(torch.autograd.Function):
         if wanted:
             ctx.save_for_backward(*tensors, image, alpha)
             ctx.settings = width, height, antialiased
-            ctx.binned = splats, tile_boxes, depth_keys, starts, splat_ids, first_slots, entry_masks
+            ctx.binned = *binned, entry_masks
         return image, alpha
 
     @staticmethod
@@ -70,7 +68,8 @@ class RasterizeFunction(torch.autograd.Function):
         means, quaternions, scales, opacities, colors, viewmat, K, _ = inputs
         d_image, d_alpha = (value.contiguous().numpy() for value in grad_outputs)
         width, height, antialiased = ctx.settings
-        splats, tile_boxes, depth_keys, starts, splat_ids, first_slots, entry_masks = ctx.binned
+        splats, tile_boxes, depth_keys, starts, splat_ids, entry_masks = ctx.binned
+        first_slots = binning.first_slots(tile_boxes)
         count, channels = colors.shape
         moments = np.zeros((count, MOMENT_COLOR), np.float32)
         records = np.empty((len(splat_ids), RECORD_COLUMNS), np.float32)
@@ -110,6 +109,47 @@ class RasterizeFunction(torch.autograd.Function):
             torch.from_numpy(_joined(d_color_groups, channels)),
             d_viewmat, d_K, d_background, None, None, None,
         )  # fmt: skip
+
+
+def draw_8_bit(tensors: Sequence[Tensor], width: int, height: int, antialiased: bool) -> np.ndarray:
+    """The image of `RasterizeFunction`, which must have three channels, as uint8 [H, W, 3]; it is
+    never written as floats."""
+    arrays = _arrays(tensors)
+    picture = np.empty((height, width, GROUP), np.uint8)
+    with parallel_kernels() as threads:
+        binned = _bin(arrays, width, height, antialiased, threads)
+        blend.blend(
+            binned.splats, arrays[4], binned.starts, binned.splat_ids, arrays[7],
+            picture, _NO_ALPHA, _NO_MASKS, threads, blend.HELD,
+        )  # fmt: skip
+        stage_ended("blend")
+    return picture
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    return [value.detach().contiguous().numpy() for value in tensors]
+
+
+def _bin(
+    arrays: Sequence[np.ndarray], width: int, height: int, antialiased: bool, threads: int
+) -> Binned:
+    means, quaternions, scales, opacities, colors, viewmat, K, _ = arrays
+    count = len(means)
+    splats = np.empty((count, SPLAT_COLUMNS), np.float32)
+    tile_boxes = np.empty((count, 4), np.int32)
+    depth_keys = np.empty(count, np.uint32)
+    tiles_x, tiles_y = -(-width // TILE_PX), -(-height // TILE_PX)
+    stage_ended("prepare")
+    projection.project(
+        means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
+        splats, tile_boxes, depth_keys,
+    )  # fmt: skip
+    stage_ended("project")
+    order = binning.depth_order(depth_keys)
+    stage_ended("sort")
+    starts, splat_ids = binning.bin_tiles(order, tile_boxes, tiles_x, tiles_y, threads)
+    stage_ended("bin")
+    return Binned(splats, tile_boxes, depth_keys, starts, splat_ids)
 
 
 def _groups(channels: int) -> list[slice]:
