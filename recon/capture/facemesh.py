@@ -25,7 +25,12 @@ class FaceMesh(Protocol):
 
     x, y are in pixels (0, 0 = the outer corner of the first pixel); z has the same unit, is
     negative toward the camera and counts from about the middle of the head.
+
+    `blendshapes` are the coefficients of the last picture's faces by ARKit's names where they were
+    asked for and the model tells them (only `.task` files do), else empty.
     """
+
+    blendshapes: list[dict[str, float]]
 
     def __call__(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]: ...
 
@@ -42,6 +47,7 @@ def open_face_mesh(
     max_faces: int = 1,
     confidence: float = 0.5,
     model_path: str | Path | None = None,
+    blendshapes: bool = False,
 ) -> FaceMesh:
     """Start a mesh network: `tracking` for successive frames of one clip, else single pictures.
 
@@ -54,13 +60,14 @@ def open_face_mesh(
     if not wants_file and hasattr(mediapipe, "solutions"):
         return _SolutionsMesh(tracking, max_faces, confidence)
     path = locate_model(FACE_LANDMARKER, model_path)
-    return _TaskMesh(path, tracking, max_faces, confidence)
+    return _TaskMesh(path, tracking, max_faces, confidence, blendshapes)
 
 
 class _SolutionsMesh:
     """`mp.solutions.face_mesh`: models inside the wheel, up to release 0.10.21."""
 
     def __init__(self, tracking: bool, max_faces: int, confidence: float) -> None:
+        self.blendshapes: list[dict[str, float]] = []
         with no_warnings(), no_native_stderr():
             self._graph = load_mediapipe().solutions.face_mesh.FaceMesh(
                 static_image_mode=not tracking,
@@ -92,7 +99,10 @@ class _SolutionsMesh:
 class _TaskMesh:
     """`mp.tasks.vision.FaceLandmarker`: a `.task` file, any release."""
 
-    def __init__(self, path: Path, tracking: bool, max_faces: int, confidence: float) -> None:
+    def __init__(
+        self, path: Path, tracking: bool, max_faces: int, confidence: float, blendshapes: bool
+    ) -> None:
+        self.blendshapes: list[dict[str, float]] = []
         mediapipe = load_mediapipe()
         vision = mediapipe.tasks.vision
         self._image_class = mediapipe.Image
@@ -107,6 +117,7 @@ class _TaskMesh:
             min_face_detection_confidence=confidence,
             min_face_presence_confidence=confidence,
             min_tracking_confidence=confidence,
+            output_face_blendshapes=blendshapes,
         )
         with no_warnings(), no_native_stderr():
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
@@ -120,6 +131,10 @@ class _TaskMesh:
                 result = self._landmarker.detect_for_video(picture, self._calls * 33)
             else:
                 result = self._landmarker.detect(picture)
+        self.blendshapes = [
+            {score.category_name: float(score.score) for score in face if score.category_name}
+            for face in getattr(result, "face_blendshapes", None) or []
+        ]
         return [_in_pixels(face, image) for face in result.face_landmarks]
 
     def forget(self) -> None:

@@ -16,6 +16,7 @@ errors of the model, and one table serves all heads:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from jaxtyping import Float
 # Price of a coefficient, 1 where not named. High: seen poorly in landmarks, or easily confused.
 PRICES: dict[str, float] = {
     "eyeBlink": 0.4, "eyeLook": 0.6, "eyeSquint": 1.5, "eyeWide": 1.0,
-    "jawOpen": 0.5, "jawForward": 4.0, "jawLeft": 2.0, "jawRight": 2.0,
+    "jawOpen": 0.5, "jawForward": 12.0, "jawLeft": 2.0, "jawRight": 2.0,
     "mouthClose": 2.0, "mouthSmile": 0.7, "mouthDimple": 1.7, "mouthStretch": 1.5,
     "mouthUpperUp": 0.7, "mouthLowerDown": 1.2, "mouthLeft": 1.7, "mouthRight": 1.7,
     "mouthShrugLower": 1.7, "mouthShrugUpper": 4.0, "mouthPress": 3.0,
@@ -76,31 +77,38 @@ class CodePrior:
         index = {name: number for number, name in enumerate(names)}
         size2 = np.maximum(curvature, 1e-3 * curvature.max())
         price = np.array([_price(name) for name in names])
-        self._epsilon = settings.epsilon
-        self._l1 = settings.sparsity * price * np.sqrt(size2)
-        self._quadratic = np.diag(settings.shrinkage * price * size2)
+        self.epsilon = settings.epsilon
+        self.l1 = settings.sparsity * price * np.sqrt(size2)
+        self.quadratic = np.diag(settings.shrinkage * price * size2)
         for a, b in _sides(index):
             self._couple(a, b, settings.symmetry * min(size2[a], size2[b]))
         for left, right in GAZE:
             a, b = index[left], index[right]
             self._couple(a, b, settings.gaze * min(size2[a], size2[b]))
-        self._exclusion = np.zeros_like(self._quadratic)
+        self.exclusion = np.zeros_like(self.quadratic)
         for a, b in _antagonists(index):
             strength = settings.exclusion * min(size2[a], size2[b])
-            self._exclusion[a, b] += strength
-            self._exclusion[b, a] += strength
-        self._close, self._jaw = index["mouthClose"], index["jawOpen"]
-        self._lips = settings.lips * size2[self._close]
+            self.exclusion[a, b] += strength
+            self.exclusion[b, a] += strength
+        self.close, self.jaw = index["mouthClose"], index["jawOpen"]
+        self.lips = settings.lips * size2[self.close]
+
+    def scaled(self, factor: float) -> CodePrior:
+        """The same prior, that much stronger."""
+        other = copy.copy(self)
+        for name in ("l1", "quadratic", "exclusion", "lips"):
+            setattr(other, name, factor * getattr(self, name))
+        return other
 
     def _couple(self, a: int, b: int, strength: float) -> None:
-        self._quadratic[[a, b], [a, b]] += strength
-        self._quadratic[[a, b], [b, a]] -= strength
+        self.quadratic[[a, b], [a, b]] += strength
+        self.quadratic[[a, b], [b, a]] -= strength
 
     def cost(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, " F"]:
-        sparse = self._l1 * self._epsilon * np.log1p(codes / self._epsilon)
-        pairs = 0.5 * ((codes @ (self._quadratic + self._exclusion)) * codes).sum(-1)
-        ajar = np.maximum(codes[:, self._close] - codes[:, self._jaw], 0)
-        return sparse.sum(-1) + pairs + 0.5 * self._lips * ajar**2
+        sparse = self.l1 * self.epsilon * np.log1p(codes / self.epsilon)
+        pairs = 0.5 * ((codes @ (self.quadratic + self.exclusion)) * codes).sum(-1)
+        ajar = np.maximum(codes[:, self.close] - codes[:, self.jaw], 0)
+        return sparse.sum(-1) + pairs + 0.5 * self.lips * ajar**2
 
     def linearise(
         self, codes: Float[np.ndarray, "F E"]
@@ -110,14 +118,14 @@ class CodePrior:
         The log is concave: its tangent lies above it, so it adds no curvature. Of e_a e_b =
         ((e_a + e_b)^2 - e_a^2 - e_b^2)/2 the negative squares are replaced by their tangents.
         """
-        gradient = self._l1 * self._epsilon / (codes + self._epsilon)
-        gradient = gradient + codes @ (self._quadratic + self._exclusion)
-        curvature = self._quadratic + self._exclusion + np.diag(self._exclusion.sum(1))
+        gradient = self.l1 * self.epsilon / (codes + self.epsilon)
+        gradient = gradient + codes @ (self.quadratic + self.exclusion)
+        curvature = self.quadratic + self.exclusion + np.diag(self.exclusion.sum(1))
         curvature = np.repeat(curvature[None], len(codes), axis=0)
-        ajar = np.maximum(codes[:, self._close] - codes[:, self._jaw], 0)
-        gradient[:, self._close] += self._lips * ajar
-        gradient[:, self._jaw] -= self._lips * ajar
-        pair, open_ = [self._close, self._jaw], self._lips * (ajar > 0)
+        ajar = np.maximum(codes[:, self.close] - codes[:, self.jaw], 0)
+        gradient[:, self.close] += self.lips * ajar
+        gradient[:, self.jaw] -= self.lips * ajar
+        pair, open_ = [self.close, self.jaw], self.lips * (ajar > 0)
         for row, column, sign in ((0, 0, 1), (1, 1, 1), (0, 1, -1), (1, 0, -1)):
             curvature[:, pair[row], pair[column]] += sign * open_
         return gradient, curvature

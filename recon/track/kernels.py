@@ -138,3 +138,18 @@ def _solve_positive(matrix: np.ndarray, target: np.ndarray) -> None:
         for k in range(i + 1, count):
             total -= matrix[k, i] * target[k]
         target[i] = total / matrix[i, i]
+
+
+@numba.njit(cache=True, nogil=True)
+def interpolate(values: np.ndarray, corners: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Vertex values [V, C] at points given by triangle corners [P, 3] and barycentrics [P, 3]."""
+    mixed = np.empty((len(corners), values.shape[1]), values.dtype)
+    for p in range(len(corners)):
+        a, b, c = corners[p]
+        for channel in range(values.shape[1]):
+            mixed[p, channel] = (
+                shares[p, 0] * values[a, channel]
+                + shares[p, 1] * values[b, channel]
+                + shares[p, 2] * values[c, channel]
+            )
+    return mixed
