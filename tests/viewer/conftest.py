@@ -6,19 +6,10 @@ from typing import Any
 import pytest
 
 from tests.support.avatars import plain_avatar
-from tests.viewer.browser import find_chromium, open_browser
 from viewer.asset import encode_web_asset
 from viewer.server import ServerConfig, ViewerServer
 
 SIZE_PX = 440  # any narrower and the page folds as on a phone
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    if find_chromium() is None:
-        pytest.skip("there is no Chromium here; install it with: apt-get install chromium")
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 // Build the page, one HTML file with script and style inside (committed: dist/index.html), and with
-// --package what npm carries: dist/avatar3d.js, dist/three.js and their types.
+// --package what npm carries: dist/avatar3d.js, dist/three.js and their types. --out FOLDER instead
+// of dist.
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -35,7 +36,6 @@ async function page(out) {
     .replace('"CSP"', () => `"${policy(hash)}"`)
     .replace('/*STYLE*/', () => style.trim())
     .replace('/*SCRIPT*/', () => code);
-  await mkdir(`${root}dist`, { recursive: true });
   await writeFile(out, whole);
   console.log(`${out}: ${whole.length} bytes, ${gzipSync(whole, { level: 9 }).length} gzipped`);
 }
@@ -60,11 +60,24 @@ const shortShaders = {
   },
 };
 
-const asPackage = process.argv.includes('--package');
-await page(`${root}dist/index.html`);
-if (asPackage) {
-  const library = { ...common, minify: false, plugins: [shortShaders] };
-  await build({ ...library, entryPoints: ['src/index.ts'], outfile: 'dist/avatar3d.js' });
-  await build({ ...library, entryPoints: ['src/three.ts'], outfile: 'dist/three.js', external: ['three', './index.ts'] });
-  execFileSync('npx', ['tsc', '--noEmit', 'false', '--emitDeclarationOnly', '--declaration', '--rewriteRelativeImportExtensions', '--outDir', 'dist/types'], { cwd: root, stdio: 'inherit' });
+const given = process.argv.indexOf('--out');
+const dist = given < 0 ? `${root}dist` : process.argv[given + 1];
+await mkdir(dist, { recursive: true });
+await page(`${dist}/index.html`);
+if (process.argv.includes('--package')) {
+  // One build for both, so that they share the classes.
+  await build({
+    ...common,
+    plugins: [shortShaders],
+    entryPoints: { avatar3d: 'src/index.ts', three: 'src/three.ts' },
+    outdir: dist,
+    splitting: true,
+    chunkNames: 'shared',
+    external: ['three'],
+  });
+  execFileSync(
+    'npx',
+    ['tsc', '--noEmit', 'false', '--emitDeclarationOnly', '--declaration', '--rewriteRelativeImportExtensions', '--outDir', `${dist}/types`],
+    { cwd: root, stdio: 'inherit' },
+  );
 }

@@ -10,6 +10,7 @@ export { orbit } from './orbit.ts';
 export { readMotion, type Motion } from './motion.ts';
 export { ARKIT_NAMES } from './names.ts';
 export { GraphicsError, Renderer, type FrameStats, type Overlays, type View } from './renderer.ts';
+export { enterVr, vrSupported, type XrOptions } from './xr.ts';
 export { Viewer, type OrbitCamera, type ViewerEvents, type ViewerOptions } from './viewer.ts';
 
 export interface LoadOptions extends ViewerOptions {

@@ -11,6 +11,8 @@ export interface View {
   y: number;
   width: number;
   height: number;
+  /** Hide what stands behind others' depths, already in the framebuffer. */
+  depthTest?: boolean;
 }
 
 export interface Overlays {
@@ -69,6 +71,7 @@ export class Renderer {
 
   add(avatar: Avatar): void {
     if (this.avatars.has(avatar)) return;
+    this.plainUploads();
     this.avatars.set(avatar, new GpuAvatar(this.gl, avatar));
     this.growQuads(avatar.asset.count);
   }
@@ -99,6 +102,7 @@ export class Renderer {
     gl.disable(gl.SCISSOR_TEST);
     gl.disable(gl.CULL_FACE);
     gl.colorMask(true, true, true, true);
+    this.plainUploads();
     for (const [avatar, gpu] of this.avatars) {
       if (!avatar.visible) continue;
       const toHead = inverseRigid(avatar.modelMatrix);
@@ -127,6 +131,11 @@ export class Renderer {
     gl.enable(gl.BLEND);
     gl.blendEquation(gl.FUNC_ADD);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    gl.depthMask(false);
+    if (view.depthTest) {
+      gl.enable(gl.DEPTH_TEST);
+      gl.depthFunc(gl.LEQUAL);
+    } else gl.disable(gl.DEPTH_TEST);
     const far = [...this.avatars].filter(([avatar]) => avatar.visible).map(([avatar, gpu]) => {
       const toEye = multiply(view.view, avatar.modelMatrix);
       return { avatar, gpu, toEye, depth: -transformPoint(toEye, avatar.posed.translation)[2] };
@@ -137,6 +146,7 @@ export class Renderer {
       if (overlays.centres) this.drawCentres(avatar, gpu, toEye, view);
       if (overlays.wireframe) this.drawWire(avatar, gpu, toEye, view);
     }
+    gl.depthMask(true);
     gl.bindVertexArray(null);
   }
 
@@ -188,6 +198,16 @@ export class Renderer {
     gl.uniform3f(program.at('translation'), ...avatar.posed.translation);
     gl.uniform4f(program.at('tint'), 0.25, 0.75, 1, 0.35);
     gpu.drawEdges();
+  }
+
+  private plainUploads(): void {
+    const { gl } = this;
+    // Others who draw into this context may have left these otherwise.
+    gl.bindBuffer(gl.PIXEL_UNPACK_BUFFER, null);
+    gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, false);
+    gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 4);
+    gl.pixelStorei(gl.UNPACK_ROW_LENGTH, 0);
   }
 
   private growQuads(count: number): void {
@@ -417,7 +437,6 @@ class GpuAvatar {
     this.bytes += width * height * texelBytes;
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D, texture);
-    gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, false);
     gl.texStorage2D(gl.TEXTURE_2D, 1, internal, width, height);
     if (data) gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, format, type, data);
     nearest(gl, gl.TEXTURE_2D);
