@@ -1,15 +1,11 @@
-"""Commands that need no pixels: `inspect` and `heads`."""
+"""Commands that need no pixels: `inspect`."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
 
 import tyro
-
-from avatar3d.errors import UserError
 
 
 def inspect(
@@ -34,27 +30,6 @@ def inspect(
     for name, value in _facts(loaded, avatar):
         table.add_row(name, value)
     Console().print(table)
-
-
-def heads(
-    action: tyro.conf.Positional[Literal["list", "add"]],
-    file: tyro.conf.Positional[Path | None] = None,
-    /,
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-) -> None:
-    """List the head models on this machine, or add one from a file.
-
-    Args:
-        action: list shows names and files; add copies FILE to the user's heads.
-        file: The head model to add (.npz of ICT-FaceKit, or a .safetensors of avatar3d).
-        name: What to call it; its own name if none is given.
-    """
-    if action == "list":
-        _list_heads()
-    elif file is None:
-        raise UserError("heads add needs the FILE of the head model; see: avatar3d heads --help")
-    else:
-        _add_head(file, name)
 
 
 def _facts(avatar, path: Path) -> list[tuple[str, str]]:
@@ -95,43 +70,3 @@ def _facts(avatar, path: Path) -> list[tuple[str, str]]:
 
 
 _PLAIN = ("tool", "created", "licence", "consent")
-
-
-def _list_heads() -> None:
-    from avatar3d.heads import heads_folder, installed_heads
-
-    found = {name: path for name, path in installed_heads().items() if path.is_file()}
-    width = max(map(len, found), default=0)
-    for name, path in found.items():
-        print(f"{name:<{width}}  {path.stat().st_size / 1e6:5.1f} MB  {path}")
-    print(f"add one with: avatar3d heads add FILE --name NAME (copied to {heads_folder()})")
-
-
-def _add_head(file: Path, name: str | None) -> None:
-    from avatar3d.files import atomic_output, check_readable
-    from avatar3d.heads import heads_folder, installed_heads, load_head
-
-    check_readable(file)
-    if file.suffix not in (".npz", ".safetensors"):
-        raise UserError(
-            f"{file} is not a head model: expected an .npz or .safetensors file, got {file.suffix!r}"
-        )
-    head = load_head(file)
-    name = head.name if name is None else name
-    if not all(letter.isalnum() or letter in "-_" for letter in name) or not name:
-        raise UserError(f"a head's name has letters, digits, - and _ only, got {name!r}")
-    if name in installed_heads():
-        raise UserError(
-            f"there is a head named {name!r} already ({installed_heads()[name]}); choose another "
-            "name, or remove that file first"
-        )
-    folder = heads_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make the folder {folder} ({error.strerror}); set AVATAR3D_HEADS to another one"
-        ) from error
-    with atomic_output(folder / f"{name}{file.suffix}") as temporary:
-        shutil.copyfile(file, temporary)
-    print(f"added the head {name!r} ({len(head.neutral):,} vertices); use it with: --head {name}")

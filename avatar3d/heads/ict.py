@@ -1,13 +1,14 @@
-"""ICT-FaceKit (Li et al. 2020, MIT) from the user's packed copy, as a `HeadModel`.
+"""ICT-FaceKit (Li et al. 2020, MIT) from the user's copy, as a `HeadModel`.
 
-The packed file is an .npz with `neutral` [V,3] in centimetres, quads `faces` [Q,4] (-1 where a
-triangle), and identity and expression displacements as int16 with a scale a mode. Its shapes are
-split left and right where ARKit's are whole (browInnerUp, cheekPuff): the halves are added up.
-Missing there: tongueOut, which stays still.
+A copy is a checkout (a folder, or the .zip that GitHub makes of one) with an OBJ file a shape, or
+one packed .npz with `neutral` [V,3] in centimetres, quads `faces` [Q,4] (-1 where a triangle), and
+identity and expression displacements as int16 with a scale a mode. ICT's shapes are split left and
+right where ARKit's are whole (browInnerUp, cheekPuff): the halves are added up.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,12 @@ from safetensors.numpy import load_file
 from avatar3d.codes import ARKIT_NAMES
 from avatar3d.errors import UserError
 from avatar3d.heads.model import PART_INDEX, HeadModel
+from avatar3d.heads.storage import HeadFacts
+from avatar3d.npz import read_npz
 
+VERTICES, QUADS = 26719, 26384
+SOURCE = "https://github.com/ICT-VGL/ICT-FaceKit"
+LICENCE = "MIT (University of Southern California, Institute for Creative Technologies)"
 # Quad ranges of ICT-FaceKit's documentation.
 _QUADS = {
     "face": (0, 9230),
@@ -35,23 +41,91 @@ _EYE_YAW, _EYE_PITCH = 0.55, 0.45  # radians at a coefficient of 1
 _LANDMARKS = Path(__file__).with_name("ict_landmarks.safetensors")
 
 
+@dataclass(frozen=True)
+class IctShapes:
+    """What an ICT-FaceKit copy holds, in its own centimetres."""
+
+    neutral: np.ndarray  # [26719, 3]
+    quads: np.ndarray  # [26384, 4], -1 where a triangle
+    uv: np.ndarray  # [U, 2]
+    quads_uv: np.ndarray  # [26384, 4]
+    identity: np.ndarray  # [I, 26719, 3] displacements
+    expressions: dict[str, np.ndarray]  # ICT's names: [26719, 3] displacements
+
+    def missing(self) -> list[str]:
+        """ARKit's names that no shape here makes."""
+        return [name for name in ARKIT_NAMES if not set(_sources(name)) & set(self.expressions)]
+
+    def extra(self) -> list[str]:
+        """ICT's names that ARKit has not."""
+        used = {source for name in ARKIT_NAMES for source in _sources(name)}
+        return sorted(set(self.expressions) - used)
+
+
 def read_ict(path: Path) -> HeadModel:
-    """Read the packed file; `UserError` when it is something else."""
+    """Read a packed file, a checkout, or a checkout's .zip; `UserError` when it is something else."""
+    return build_ict(read_ict_shapes(path))
+
+
+def read_ict_shapes(path: Path) -> IctShapes:
+    """As `read_ict`, before anything is made of it."""
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        from avatar3d.heads.ict_checkout import read_checkout
+
+        return check_ict(read_checkout(path), path)
+    return check_ict(_read_packed(path), path)
+
+
+def check_ict(shapes: IctShapes, path: Path) -> IctShapes:
+    """The shapes, or a `UserError` where they are not ICT-FaceKit's."""
+    if shapes.neutral.shape != (VERTICES, 3) or shapes.quads.shape != (QUADS, 4):
+        raise UserError(
+            f"{path} has {len(shapes.neutral):,} vertices and {len(shapes.quads):,} faces, "
+            f"ICT-FaceKit has {VERTICES:,} and {QUADS:,}; it is a model of another topology"
+        )
+    if shapes.quads.max() >= VERTICES or shapes.quads[:, :3].min() < 0:
+        raise UserError(f"{path} has faces that point outside its vertices; it is damaged")
+    if shapes.quads_uv.shape != (QUADS, 4) or shapes.quads_uv.max() >= len(shapes.uv):
+        raise UserError(f"{path} has faces that point outside its texture points; it is damaged")
+    for name, array in {
+        "the neutral head": shapes.neutral, "the identity modes": shapes.identity,
+        **shapes.expressions,
+    }.items():  # fmt: skip
+        if array.shape[-2:] != (VERTICES, 3):
+            raise UserError(f"{path}: {name} has shape {list(array.shape)}; it is damaged")
+        if not np.isfinite(array).all():
+            raise UserError(f"{path} has NaN or infinite values in {name}; it is damaged")
+    return shapes
+
+
+def _read_packed(path: Path) -> IctShapes:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            packed = {key: archive[key] for key in archive.files}
-        neutral_cm = packed["neutral"].astype(np.float32)
-        quads = packed["faces"]
-        identity = _dequantise(packed, "identity")[:_IDENTITY_COUNT]
+        if not path.is_file():
+            raise UserError("there is no such file")
+        packed = read_npz(path)
         expressions = dict(
             zip(map(str, packed["expression_names"]), _dequantise(packed, "expression"))
         )
-    except (OSError, KeyError, ValueError) as error:
+        return IctShapes(
+            packed["neutral"].astype(np.float32),
+            packed["faces"],
+            packed["uv"],
+            packed["faces_uv"],
+            _dequantise(packed, "identity")[:_IDENTITY_COUNT],
+            expressions,
+        )
+    except (UserError, KeyError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path} ")
         raise UserError(
-            f"{path} is not a packed ICT-FaceKit head ({error}); expected an .npz with neutral, "
+            f"{path} is not a packed ICT-FaceKit head ({reason}); expected an .npz with neutral, "
             "faces, identity_q and expression_q"
-        ) from error
+        ) from None
 
+
+def build_ict(shapes: IctShapes) -> HeadModel:
+    """The full head: face, teeth, eyes, tongue, with joints and landmarks added."""
+    neutral_cm, quads = shapes.neutral, shapes.quads
+    identity, expressions = shapes.identity, shapes.expressions
     triangles, quad_of_triangle = _triangulate(quads)
     wanted = np.zeros(len(quads), bool)
     for start, end in _QUADS.values():
@@ -110,7 +184,7 @@ def read_ict(path: Path) -> HeadModel:
         neutral=tensor(to_head(neutral_cm[kept])),
         triangles=tensor(triangles.astype(np.int64)),
         triangle_part=tensor(_parts(quad_of_triangle, neutral_cm[kept][triangles].mean(1))),
-        uv=tensor(_vertex_uv(packed, kept)),
+        uv=tensor(_vertex_uv(shapes, kept)),
         identity_basis=tensor(identity[:, kept] * np.float32(0.01)),
         expression_basis=tensor(basis),
         joints=tensor(joints),
@@ -124,6 +198,17 @@ def read_ict(path: Path) -> HeadModel:
         ibug_barycentrics=tensor(landmarks["ibug_barycentrics"]),
         mirror=tensor(_mirror(neutral_cm[kept])),
     )
+
+
+def ict_facts(shapes: IctShapes) -> HeadFacts:
+    """What there is to say of a copy: also which of the 52 it lacks and what it has beyond."""
+    missing, extra = shapes.missing(), shapes.extra()
+    notes = [
+        "of ARKit's 52 shapes " + (f"missing: {', '.join(missing)}" if missing else "none missing"),
+        f"not among them: {', '.join(extra)}" if extra else "no others",
+        f"{len(shapes.identity)} identity modes kept",
+    ]
+    return HeadFacts(SOURCE, LICENCE, "ICT-FaceKit, face model light", "; ".join(notes))
 
 
 def _dequantise(packed: dict[str, np.ndarray], kind: str) -> np.ndarray:
@@ -196,11 +281,11 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
     return x * x * (3.0 - 2.0 * x)
 
 
-def _vertex_uv(packed: dict[str, np.ndarray], kept: np.ndarray) -> np.ndarray:
+def _vertex_uv(shapes: IctShapes, kept: np.ndarray) -> np.ndarray:
     """One uv a vertex: at a seam, the last corner's."""
-    uv = np.zeros((len(packed["neutral"]), 2), np.float32)
-    valid = packed["faces"] >= 0
-    uv[packed["faces"][valid]] = packed["uv"][packed["faces_uv"][valid]]
+    uv = np.zeros((len(shapes.neutral), 2), np.float32)
+    valid = shapes.quads >= 0
+    uv[shapes.quads[valid]] = shapes.uv[shapes.quads_uv[valid]]
     return uv[kept]
 
 

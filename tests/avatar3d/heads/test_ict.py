@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 
 from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES, ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.heads import HeadModel, load_head
-from avatar3d.heads.ict import read_ict
+from avatar3d.heads.ict import build_ict, check_ict, ict_facts, read_ict, read_ict_shapes
 from avatar3d.heads.model import PART_INDEX
+from avatar3d.heads.reduce import reduced
 from tests.support.data import data_file
 
 MM = 1e-3
@@ -108,3 +112,107 @@ def test_a_pickle_is_not_opened(tmp_path: Path):
     np.savez(path, neutral=np.array([{"code": "runs"}], dtype=object))
     with pytest.raises(UserError, match="is not a packed ICT-FaceKit head"):
         read_ict(path)
+
+
+def write_obj(path: Path, points: np.ndarray, quads: np.ndarray | None = None) -> None:
+    lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in points]
+    if quads is not None:
+        lines += ["vt 0.25 0.5", "vt 0.75 0.5"]
+        lines += ["f " + " ".join(f"{v + 1}/{v % 2 + 1}" for v in q if v >= 0) for q in quads]
+    path.write_text("\n".join(lines))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with a few of its 157 files, written from the packed copy."""
+    shapes = read_ict_shapes(data_file("mesh/ict/ict_facekit_packed.npz"))
+    folder = tmp_path_factory.mktemp("ICT-FaceKit-master") / "FaceXModel"
+    folder.mkdir()
+    write_obj(folder / "generic_neutral_mesh.obj", shapes.neutral, shapes.quads)
+    write_obj(folder / "identity000.obj", shapes.neutral + shapes.identity[0])
+    for name in ("jawOpen", "browInnerUp_L", "PupilDilate_L"):
+        write_obj(folder / f"{name}.obj", shapes.neutral + shapes.expressions[name])
+    return folder.parent
+
+
+def zipped(checkout: Path, path: Path, *without: str) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for file in sorted(checkout.rglob("*.obj")):
+            if file.stem not in without:
+                archive.write(file, f"ICT-FaceKit-master/FaceXModel/{file.name}")
+        archive.writestr("ICT-FaceKit-master/../../evil.obj", "v 0 0 0")
+    return path
+
+
+def test_a_checkout_is_the_same_head(head: HeadModel, checkout: Path, tmp_path: Path):
+    for path in (checkout, checkout / "FaceXModel", zipped(checkout, tmp_path / "a.zip")):
+        shapes = read_ict_shapes(path)
+        again = build_ict(shapes)
+        torch.testing.assert_close(again.neutral, head.neutral, atol=1e-7, rtol=0)
+        assert torch.equal(again.triangles, head.triangles)
+        torch.testing.assert_close(
+            again.identity_basis[0], head.identity_basis[0], atol=1e-7, rtol=0
+        )
+        jaw = ARKIT_INDEX["jawOpen"]
+        torch.testing.assert_close(
+            again.expression_basis[jaw], head.expression_basis[jaw], atol=1e-7, rtol=0
+        )
+        facts = ict_facts(shapes)
+        assert "missing: eyeBlinkLeft" in facts.notes
+        assert "browInnerUp" not in facts.notes
+        assert "not among them: PupilDilate_L" in facts.notes
+    assert not (tmp_path.parent / "evil.obj").exists()
+
+
+def test_wrong_checkouts_are_refused(checkout: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"no FaceXModel/generic_neutral_mesh\.obj"):
+        read_ict(tmp_path)
+    with pytest.raises(UserError, match="without its shapes"):
+        read_ict(zipped(checkout, tmp_path / "a.zip", "jawOpen", "browInnerUp_L", "PupilDilate_L"))
+    with pytest.raises(UserError, match="without its identity modes"):
+        read_ict(zipped(checkout, tmp_path / "b.zip", "identity000"))
+    whole = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"damaged or no \.zip"):
+        read_ict(tmp_path / "a.zip")
+    small = tmp_path / "FaceXModel"
+    small.mkdir()
+    write_obj(small / "generic_neutral_mesh.obj", np.eye(3), np.array([[0, 1, 2, -1]]))
+    with pytest.raises(UserError, match="another topology"):
+        read_ict(tmp_path)
+    (small / "generic_neutral_mesh.obj").write_text("v 1 two 3")
+    with pytest.raises(UserError, match="no numbers"):
+        read_ict(tmp_path)
+
+
+def test_damaged_numbers_are_refused(checkout: Path):
+    shapes = read_ict_shapes(checkout)
+    spoilt = shapes.expressions["jawOpen"].copy()
+    spoilt[5] = np.nan
+    for change, said in (
+        ({"expressions": {"jawOpen": spoilt}}, "NaN or infinite values in jawOpen"),
+        ({"identity": shapes.identity[:, :100]}, "the identity modes has shape"),
+        ({"quads": shapes.quads + 9999}, "outside its vertices"),
+        ({"quads_uv": shapes.quads_uv + 9999}, "outside its texture points"),
+    ):
+        with pytest.raises(UserError, match=said):
+            check_ict(replace(shapes, **change), checkout)
+
+
+def test_the_reduced_head_is_small_and_moves_alike(head: HeadModel):
+    light = reduced(head)
+    assert len(light.neutral) <= 14_000
+    skin = torch.isin(head.triangle_part, torch.tensor([PART_INDEX[p] for p in
+                      ("face", "scalp", "ears", "neck", "bust")]))  # fmt: skip
+    kept = torch.isin(light.triangle_part, head.triangle_part[skin].unique())
+    assert kept.sum() == skin.sum()
+    assert set(light.triangle_part.tolist()) == set(head.triangle_part.tolist())
+    code = ExpressionCode.from_named(jawOpen=0.7, eyeLookOutLeft=1.0, mouthSmileLeft=0.5)
+    identity = torch.randn(head.identity_count, generator=torch.Generator().manual_seed(2))
+    for shape in (None, identity):
+        torch.testing.assert_close(light.landmarks(shape, code), head.landmarks(shape, code))
+    everything = head.vertices(identity, code)
+    tree = KDTree(everything.numpy())
+    assert tree.query(light.vertices(identity, code).numpy()[::7])[0].max() < 1e-6
+    with pytest.raises(ValueError, match="skin"):
+        reduced(head, 5_000)

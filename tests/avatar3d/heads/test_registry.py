@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from avatar3d.errors import UserError
@@ -44,10 +45,12 @@ def test_a_head_by_the_path_of_its_file(tmp_path: Path):
 
 
 def test_an_unknown_name_says_which_there_are(folder: Path):
-    with pytest.raises(UserError, match=r"no head model named 'ict'.*found: default.*heads add"):
+    with pytest.raises(
+        UserError, match=r"no head model named 'ict'.*found: default.*heads get ict"
+    ):
         load_head("ict")
 
 
-def test_without_the_variable_heads_live_in_the_home_folder(monkeypatch: pytest.MonkeyPatch):
+def test_without_the_variable_heads_live_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("AVATAR3D_HEADS")
-    assert heads_folder() == Path.home() / ".local" / "share" / "avatar3d" / "heads"
+    assert heads_folder() == platformdirs.user_data_path("avatar3d") / "heads"
