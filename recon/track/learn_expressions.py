@@ -38,6 +38,8 @@ NOISE_M = 1.0e-3  # of a landmark in a frame, the motion of the head beside it t
 INDEPENDENT_FRAMES = 0.15  # neighbours in a clip repeat each other's errors
 CORRECTION_SHARE = 0.2  # of a shape's largest motion: how far its correction may well reach
 MAX_CORRECTION_M = 2.5e-3
+# Clips seldom show a coefficient near 1: what a correction of many millimetres says is a guess.
+LONGEST_M = 4e-3
 REACH_M = 0.012  # how far beside its landmarks a shape may move others
 LID_FREE_M = (
     0.004,
@@ -101,7 +103,7 @@ def learn_expressions(
         corrections = system.solve(spread, corrections)
         corrections = 0.5 * (corrections + corrections[sides][:, mirror] * flip)
         residuals.append(float(np.mean(lengths)))
-    return LearnedExpressions(corrections, residuals)
+    return LearnedExpressions(saturated(corrections), residuals)
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,12 @@ def correction_spread(shape: LandmarkShape, names: Sequence[str]) -> Float[np.nd
     spread = acts * free * np.minimum(CORRECTION_SHARE * largest, MAX_CORRECTION_M)
     spread[[name.startswith(UNTOUCHED) for name in names]] = 0.0
     return spread
+
+
+def saturated(corrections: Float[np.ndarray, "E 478 3"]) -> Float[np.ndarray, "E 478 3"]:
+    """Long corrections shortened towards LONGEST_M."""
+    length = np.linalg.norm(corrections, axis=-1, keepdims=True).clip(1e-12)
+    return corrections * (LONGEST_M * np.tanh(length / LONGEST_M) / length)
 
 
 def mirrored_names(names: Sequence[str]) -> Int[np.ndarray, " E"]:

@@ -214,12 +214,33 @@ class Canvas:
         return field[self.mesh.mirror] * (-1.0, 1.0, 1.0)
 
 
+def turn_of_open_jaw(weights: Points) -> Points:
+    """What skinning does to each vertex at jawOpen 1, [V, 3, 3]."""
+    a, jaw = body.JAW_OPEN_ANGLE, weights[:, 3, None, None]
+    turn = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    return (1 - jaw) * np.eye(3) + jaw * turn
+
+
+def sealed_over_open_jaw(head: Head, weights: Points, opening: Points, closing: Points) -> Points:
+    """The field of mouthClose, its lips brought together where the learned opening left a gap."""
+    mesh, rows, mixed = head.mesh, head.half_rows, turn_of_open_jaw(weights)
+    field = closing.copy()
+    for side in (np.arange(len(mesh.vertices)), mesh.mirror):
+        offset = mesh.vertices + opening + field - body.JAW_JOINT
+        border = side[rows["lips"][0]]
+        posed = np.einsum("vij,vj->vi", mixed[border], offset[border])
+        gap = posed[:11] - posed[20:9:-1]
+        gap[-1] = 0.0
+        for loop, share in zip(side[rows["lips"]], LIP_SHARES, strict=False):
+            upper, lower = loop[:11], loop[20:9:-1]
+            field[upper] -= share * np.linalg.solve(mixed[upper], gap[..., None])[..., 0]
+            field[lower] += share * np.linalg.solve(mixed[lower], gap[..., None])[..., 0]
+    return field
+
+
 def closing_of_open_jaw(head: Head, canvas: Canvas, weights: Points) -> Points:
     """mouthClose: what brings the lips together again while the jaw is turned by jawOpen."""
-    a = body.JAW_OPEN_ANGLE
-    turn = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    vertices, jaw = head.mesh.vertices, weights[:, 3]
-    mixed = (1 - jaw)[:, None, None] * np.eye(3) + jaw[:, None, None] * turn
+    vertices, mixed = head.mesh.vertices, turn_of_open_jaw(weights)
     moved = np.einsum("vij,vj->vi", mixed, vertices - body.JAW_JOINT) + body.JAW_JOINT
     field = np.zeros_like(vertices)
     slit = head.half_rows["lips"][0]
@@ -369,6 +390,9 @@ def expression_basis(head: Head, weights: Points) -> Points:
             field[:, 0] *= min(1.0, CORNER_ROOM[name] / inward)
         if name.startswith(("mouth", "cheekPuff", "noseSneer")) and name != "mouthClose":
             fields[name] = lips_apart(head, field, sealed=name in SEALED)
+    fields["mouthClose"] = sealed_over_open_jaw(
+        head, weights, fields["jawOpen"], fields["mouthClose"]
+    )
     for name in list(fields):
         if name.endswith("Left"):
             fields[name[:-4] + "Right"] = canvas.mirrored(fields[name])
