@@ -203,7 +203,7 @@ def _from_checkpoint(file: Path, head: HeadModel | None, count: int | None) -> t
         except UserError as error:
             raise UserError(
                 f"{file} rides on FLAME, which is not on this machine: get it from "
-                "https://flame.is.tue.mpg.de, then: avatar3d heads add FILE --name flame"
+                "https://flame.is.tue.mpg.de, then: avatar3d heads add flame FILE"
             ) from error
     found = read_checkpoint(file, head)
     total = len(found.splats.positions)

@@ -40,7 +40,7 @@ class Rigged:
 
     surface: Surface
     shapes: np.ndarray  # [52, V, 3] metres at coefficient 1; empty where none applies
-    weights: np.ndarray  # [V, J] of the head's joints
+    weights: np.ndarray  # [V, J] of the joints that move something
 
 
 def write_glb(
@@ -69,7 +69,7 @@ def write_glb(
     sheet = cover.trimmed(sheet)
     if len(sheet.triangles):
         images.append(writer.image(png_bytes(cover.srgb_with_cover()), "image/png"))
-        weights = avatar.template.head.skin_weights.numpy()[sheet.source]
+        weights = avatar.template.head.skin_weights.numpy()[sheet.source][:, _joints(avatar)]
         empty = np.zeros((0, len(sheet.vertices), 3))
         meshes.append(_mesh(writer, "avatar_sheet", Rigged(sheet, empty, weights), ("sheet",)))
 
@@ -86,7 +86,7 @@ def write_glb(
         "nodes": nodes,
         "meshes": meshes,
         "skins": [_skin(writer, avatar, joints, first_joint)],
-        "materials": _materials(unlit, len(images) > 1),
+        "materials": [_material(name, unlit) for name in _numbered(meshes)],
         "textures": [{"source": number, "sampler": 0} for number in range(len(images))],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
         "images": images,
@@ -131,7 +131,7 @@ def idle_loop() -> Motion:
 
 
 def _rigged_head(avatar: Avatar, surface: Surface) -> Rigged:
-    weights = avatar.head.skin_weights.numpy()[surface.source]
+    weights = avatar.head.skin_weights.numpy()[surface.source][:, _joints(avatar)]
     return Rigged(surface, morph_targets(avatar)[:, surface.source], weights)
 
 
@@ -144,7 +144,8 @@ def _displaced(surface: Surface, heights: np.ndarray) -> Surface:
 
 
 def _mesh(writer: GlbWriter, name: str, rigged: Rigged, groups: tuple[str, ...]) -> dict[str, Any]:
-    """One primitive a material, each with its own vertices."""
+    """One primitive a material, each with its own vertices. Materials are named here; `_numbered`
+    puts numbers in their place."""
     surface = rigged.surface
     joints, weights = _influences(rigged.weights)
     normals = _shape_normals(rigged)
@@ -171,7 +172,7 @@ def _mesh(writer: GlbWriter, name: str, rigged: Rigged, groups: tuple[str, ...])
                 corners.reshape(-1).astype(np.uint32 if len(used) > 65535 else np.uint16),
                 ELEMENT_BUFFER,
             ),
-            "material": GROUPS.index(group) if group in GROUPS else len(GROUPS),
+            "material": group,
         }
         if len(rigged.shapes):
             primitive["targets"] = _targets(writer, rigged.shapes[:, used], normals[:, used])
@@ -252,23 +253,29 @@ def _skin(writer: GlbWriter, avatar: Avatar, joints: list[int], first: int) -> d
     }
 
 
-def _materials(unlit: bool, with_sheet: bool) -> list[dict[str, Any]]:
-    materials = []
-    for name in (*GROUPS, *(("sheet",) if with_sheet else ())):
-        material: dict[str, Any] = {
-            "name": name,
-            "pbrMetallicRoughness": {
-                "baseColorTexture": {"index": 1 if name == "sheet" else 0},
-                "metallicFactor": 0.0,
-                "roughnessFactor": _ROUGHNESS[name],
-            },
-        }
-        if name == "sheet":
-            material |= {"alphaMode": "BLEND", "doubleSided": True}
-        if unlit:
-            material["extensions"] = {"KHR_materials_unlit": {}}
-        materials.append(material)
-    return materials
+def _numbered(meshes: list[dict[str, Any]]) -> list[str]:
+    """The materials that primitives name, in order; the names become numbers."""
+    primitives = [primitive for mesh in meshes for primitive in mesh["primitives"]]
+    names = list(dict.fromkeys(primitive["material"] for primitive in primitives))
+    for primitive in primitives:
+        primitive["material"] = names.index(primitive["material"])
+    return names
+
+
+def _material(name: str, unlit: bool) -> dict[str, Any]:
+    material: dict[str, Any] = {
+        "name": name,
+        "pbrMetallicRoughness": {
+            "baseColorTexture": {"index": 1 if name == "sheet" else 0},
+            "metallicFactor": 0.0,
+            "roughnessFactor": _ROUGHNESS[name],
+        },
+    }
+    if name == "sheet":
+        material |= {"alphaMode": "BLEND", "doubleSided": True}
+    if unlit:
+        material["extensions"] = {"KHR_materials_unlit": {}}
+    return material
 
 
 def _animation(

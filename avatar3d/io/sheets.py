@@ -171,10 +171,11 @@ def _taken_up(footprints: Footprints, name: str, wanted: np.ndarray, own: np.nda
     if name == "opacity":  # cover is no weighted mean of opacities: scale those who made it
         ratio = np.where(own > 1e-3, wanted / own.clip(1e-3), 1.0)
         return footprints.opacities[:, None] * footprints.spread(ratio - 1)
-    change = wanted - own
+    shown = footprints.gather(np.ones((len(footprints.opacities), 1))) > 0
+    change = np.where(shown, wanted - own, 0)
     total = footprints.spread(change)
     for _ in range(_STEPS - 1):
-        total += footprints.spread(change - footprints.gather(total))
+        total += footprints.spread(np.where(shown, change - footprints.gather(total), 0))
     return total
 
 

@@ -58,6 +58,25 @@ window.vertices = () => {
   return out;
 };
 
+// How far each target at weight 1 moves the vertex that it moves most, by name. Metres.
+window.movements = () => {
+  window.setWeights({});
+  const rest = window.vertices();
+  const out = {};
+  for (const name of Object.keys(window.state.meshes[0].morphTargetDictionary)) {
+    window.setWeights({ [name]: 1 });
+    const moved = window.vertices();
+    let largest = 0;
+    for (let i = 0; i < rest.length; i += 3) {
+      const away = [0, 1, 2].map((axis) => moved[i + axis] - rest[i + axis]);
+      largest = Math.max(largest, Math.hypot(...away));
+    }
+    out[name] = largest;
+  }
+  window.setWeights({});
+  return out;
+};
+
 // camera: { position, target, fovDegrees, size }; returns a PNG data URL of what was drawn.
 window.draw = ({ position, target, fovDegrees, size }) => {
   const { scene } = window.state;

@@ -14,8 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.viewer.browser import find_chromium, open_browser
-
 TOOLS = Path(__file__).resolve().parents[1] / "js"
 _ORIGIN = "http://tests.local"
 
@@ -49,21 +47,18 @@ def validated(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def three_page(folder: Path) -> Iterator[Any]:
-    """A page of headless Chromium with three.js (tests/js/page.js); `files/NAME` is in `folder`."""
+def three_page(browser: Any, folder: Path) -> Iterator[Any]:
+    """A page of Chromium with three.js (tests/js/page.js); `files/NAME` is in `folder`."""
     need_tools()
-    if find_chromium() is None:
-        pytest.skip("Chromium is not on this machine")
-    from playwright.sync_api import Route
 
-    def answer(route: Route) -> None:
+    def answer(route: Any) -> None:
         name = unquote(urlsplit(route.request.url).path).lstrip("/")
         path = folder / name.removeprefix("files/") if name.startswith("files/") else TOOLS / name
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         route.fulfill(body=path.read_bytes(), content_type=kind)
 
-    with open_browser() as browser:
-        page = browser.new_page()
+    page = browser.new_page()
+    try:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.route(f"{_ORIGIN}/**", answer)
@@ -71,3 +66,5 @@ def three_page(folder: Path) -> Iterator[Any]:
         page.wait_for_function("window.ready === true", timeout=60_000)
         yield page
         assert problems == []
+    finally:
+        page.close()
