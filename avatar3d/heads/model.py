@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch import Tensor
 from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.heads.skinning import Rig
+
+if TYPE_CHECKING:
+    from avatar3d.heads.folded import FoldedHead
 
 PARTS = (
     "face", "scalp", "ears", "neck", "bust", "left_eyeball", "right_eyeball", "eyelids",
@@ -97,6 +101,12 @@ class HeadModel:
             if self.pose_correctives is None
             else self.pose_correctives[:, select].flatten(1).contiguous(),
         )
+
+    def folded(self, identity: Tensor | None = None) -> "FoldedHead":
+        """One person's head for real time: the same vertices, many times as fast."""
+        from avatar3d.heads.folded import FoldedHead
+
+        return FoldedHead(self.rig(identity))
 
     def vertices(self, identity: Tensor | None, code: ExpressionCode) -> Tensor:
         """Posed vertices in the world, [..., V, 3] metres."""
