@@ -28,6 +28,7 @@ def create(
     output: Output = Path("me.avatar"),
     preset: Preset = "default",
     head: str = "default",
+    prior: str | None = None,
     face: int | None = None,
     frames: int | None = None,
     licence: str | None = None,
@@ -41,6 +42,7 @@ def create(
         output: The .avatar file; NAME.preview.jpg is written beside it.
         preset: draft is fast, best is slow; configs/create/*.yaml has their values.
         head: Head model: default, ict, another that was added, or the path of its file.
+        prior: What other people taught: clean, research, the path of a prior's file, or none.
         face: Which face where a picture shows several; 0 is the largest.
         frames: Look at no more than so many photos, or frames spread over the clip.
         licence: Text that the avatar carries: what others may do with it.
@@ -55,6 +57,8 @@ def create(
         if frames < 1:
             raise UserError(f"--frames must be at least 1, got {frames}")
         config = replace(config, max_frames=frames)
+    if prior is not None:
+        config = replace(config, prior=prior)
     make_avatar(
         inputs, output, config, head=head, face_index=face, licence=licence, consent=consent
     )
@@ -170,13 +174,14 @@ def demo(
 
 
 def benchmark(
-    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame", "heads", "audio"]],
+    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame", "heads", "audio", "viewer"]],
     /,
     data: Path | None = None,
     methods: tuple[str, ...] = ("ours", "copy", "warp2d"),
     shots: tuple[int, ...] = (1, 8, 32),
     clips: tuple[str, ...] = (),
     head: str = "default",
+    prior: str | None = None,
     against: str | None = None,
     avatar: Path | None = None,
     full: bool = False,
@@ -191,19 +196,22 @@ def benchmark(
         name: fewshot: a few frames of a clip's first half against its second half. raster: the
             rasterizer alone. frame: from an expression to a picture, and the steps of a fit. heads:
             how well a head model fits photos, and how its shapes move. audio: how well a voice drives a
-            mouth, and how fast.
+            mouth, and how fast. viewer: weight and speed of the page, in Chromium.
         data: fewshot: folder with the clips (or with a folder `clips`). heads: folder with the
             photos (or with a folder `photos`); without it only shapes are measured. audio: folder
             with the clips and their manifest.json; without it people are not measured.
-        methods: fewshot: ours (avatars), ours_start (before their refinement), copy (the nearest
-            support frame), warp2d (a 2D warp).
+        methods: fewshot: ours (avatars), ours-ff (the prior's answer without refinement),
+            ours-noprior (refinement without prior), ours_start (neither), copy (the nearest support
+            frame), warp2d (a 2D warp).
         shots: fewshot: numbers of support frames.
         clips: fewshot: names of the clips, or the first digits of their SHA-256; those of
             configs/benchmark/fewshot.yaml if not given.
         head: fewshot: head model of `ours`: default, ict, or the path of its file. heads: the one
             to measure.
+        prior: fewshot: clean, research, or the path of a prior's file; create's own if not given. It
+            must not have been trained on the people of the clips.
         against: heads: another head model whose shapes are compared.
-        avatar: raster, frame: the .avatar file to draw; without it one is made of the portrait
+        avatar: raster, frame, viewer: the .avatar file to draw; without it one is made of the portrait
             that `demo` shows.
         full: raster: time the slow reference at every size.
         json: Write all figures here.
@@ -220,16 +228,28 @@ def benchmark(
     if avatar is not None:
         check_readable(avatar)
     if name == "fewshot":
-        report = _fewshot(data, methods, shots, clips, head, pictures, quick)
+        report = _fewshot(data, methods, shots, clips, head, prior, pictures, quick)
     elif name == "heads":
         report = _heads(data, head, against, quick)
     elif name == "audio":
         report = _audio(data, quick)
+    elif name == "viewer":
+        report = _viewer(avatar, pictures, quick)
     else:
         report = _speed(name, avatar, pictures, full=full, quick=quick)
     _leave(report, json, markdown)
     if pictures is not None:
         print(f"wrote the pictures into {pictures}")
+
+
+def _viewer(avatar: Path | None, pictures: Path | None, quick: bool) -> Report:
+    from importlib.metadata import entry_points
+
+    from recon.benchmark.speed.scene import load_or_make_avatar
+
+    # The viewer stands above this package, which finds it by its entry point.
+    (found,) = entry_points(group="avatar3d.benchmarks", name="viewer")
+    return found.load()(load_or_make_avatar(avatar, quick=quick), pictures=pictures, quick=quick)
 
 
 def _fewshot(
@@ -238,6 +258,7 @@ def _fewshot(
     shots: tuple[int, ...],
     clips: tuple[str, ...],
     head: str,
+    prior: str | None,
     pictures: Path | None,
     quick: bool,
 ) -> Report:
@@ -249,11 +270,14 @@ def _fewshot(
     found = find_clips(data, clips or load_preset(FewshotConfig, "benchmark", "fewshot").clips)
 
     def method(called: str) -> str | Method:
-        if called not in ("ours", "ours_start"):
-            return called
-        from recon.benchmark.ours import Ours, OursStart
+        from recon.benchmark import ours
 
-        return Ours(head) if called == "ours" else OursStart(head)
+        if called == "ours_start":
+            return ours.OursStart(head)
+        if called == "ours-noprior":
+            return ours.OursWithoutPrior(head)
+        kinds = {"ours": ours.Ours, "ours-ff": ours.OursFeedForward}
+        return kinds[called](head, prior=prior) if called in kinds else called
 
     chosen = [method(called) for called in methods]
     return run_fewshot(found, chosen, shots, quick=quick, pictures=pictures)

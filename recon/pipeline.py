@@ -26,6 +26,7 @@ from recon.capture import (
 )
 from recon.fit.fitter import Fit, FitConfig, fit_avatar
 from recon.fit.observation import Observation
+from recon.prior import Prior, load_prior
 from recon.support_frames import Watch, frames_of_clip, frames_of_photos
 from recon.track import Tracking, track_support
 
@@ -39,6 +40,8 @@ class CreateConfig:
 
     max_frames: int = 32  # support frames: of a clip, evenly spread; of many photos likewise
     fit_size_px: int = 256  # the head crop's side in the pictures that the fit compares with
+    # What other people taught: clean, research, the path of a prior's file, or none.
+    prior: str = "none"
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -85,7 +88,7 @@ def create(
             tracking = track_support(landmarks, CROP_PX, model)
         with story.stage("fit") as watch:
             observations = [observe(frame, config.fit_size_px) for frame in frames]
-            fit = fit_avatar(tracking, observations, config.fit, watch)
+            fit = fit_avatar(tracking, observations, config.fit, watch, prior=chosen(config.prior))
         provenance = _provenance(inputs, frames, tracking, config, licence, consent)
         avatar = replace(fit.avatar, provenance=provenance)
     return CreateResult(avatar, frames, tracking, fit, story.seconds, story.warnings)
@@ -117,6 +120,11 @@ def observe(frame: PreparedFrame, size_px: int) -> Observation:
         matte=resized(frame.matte),
         valid=resized(frame.valid) > 0.5,
     )
+
+
+def chosen(prior: str) -> Prior | None:
+    """The prior of that name or file; None for "none"."""
+    return None if prior == "none" else load_prior(prior)
 
 
 def _provenance(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avatar3d.avatar import Avatar
 from avatar3d.binding import Binding
 from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
-from avatar3d.template import make_template
+from avatar3d.template import Template, make_template
 from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
 from recon.fit.refine import refine
-from recon.fit.start import start_attributes
+from recon.fit.start import Start, start_attributes
 from recon.track.calibrate import calibrate
 from recon.track.tracking import Tracking
 
@@ -29,6 +31,14 @@ class FitConfig:
     # How firmly the light is held to neutral; None bakes it into the colours.
     light_ridge: float | None = 0.1
     refine: RefineConfig = field(default_factory=RefineConfig)
+
+
+class Prior(Protocol):
+    """What other people taught: `recon.prior.Prior`, which stands above the fit."""
+
+    def start(self, start: Start, template: Template, coefficients: Tensor) -> Start:
+        """The start as it should be; coefficients [F, E] of the support frames."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,38 +56,31 @@ def fit_avatar(
     config: FitConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
     landmarks: np.ndarray | None = None,
+    prior: Prior | None = None,
 ) -> Fit:
     """An avatar of the tracked person from their support frames.
 
     With the frames' `landmarks` [F, 478, 3] (px of the tracking's camera) the tracker learns where
     this person's landmarks lie once pixels have put head and expression in place, so that frames
-    which have landmarks only land there too.
+    which have landmarks only land there too. A `prior` moves the start to where those of other
+    people had to go.
     """
     config = config or FitConfig()
     template = make_template(tracking.head, config.gaussian_count)
     binding = Binding(template, tracking.identity)
-    surface = template.head.rig(tracking.identity)
     with torch.no_grad():
-        closed_eyes = area_with_closed_eyes(binding)
-        sightings: list[Sighting] = [
-            sight(
-                observation,
-                template,
-                binding,
-                surface,
-                tracking.codes.at(index),
-                tracking.camera,
-                closed_eyes,
-            )
-            for index, observation in enumerate(observations)
-        ]
+        sightings = look_at(observations, template, binding, tracking)
         frontal = most_frontal(tracking.codes)
         start = start_attributes(template, sightings, frontal, config.light_ridge)
+        if prior is not None:
+            start = prior.start(start, template, tracking.codes.coefficients)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
         progress=progress,
     )  # fmt: skip
-    unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
+    unrefined = Avatar(
+        tracking.head, tracking.identity, start.attributes, start.basis, light=start.light
+    )
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(
@@ -87,6 +90,29 @@ def fit_avatar(
         start=unrefined,
         losses=refined.losses,
     )
+
+
+def look_at(
+    observations: Sequence[Observation],
+    template: Template,
+    binding: Binding,
+    tracking: Tracking,
+) -> list[Sighting]:
+    """The anchors as every support frame shows them, at the tracked codes."""
+    surface = template.head.rig(tracking.identity)
+    closed_eyes = area_with_closed_eyes(binding)
+    return [
+        sight(
+            observation,
+            template,
+            binding,
+            surface,
+            tracking.codes.at(index),
+            tracking.camera,
+            closed_eyes,
+        )
+        for index, observation in enumerate(observations)
+    ]
 
 
 def most_frontal(codes: ExpressionCode) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar import Attributes
+from avatar3d.avatar import Attributes, ExpressionBasis
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
 from recon.fit.colors import unproject
 from recon.fit.hair import hair_heights
@@ -49,6 +49,9 @@ class Start(NamedTuple):
     confidence: Confidence
     footprint_m: np.ndarray  # [N] the scale that refinement keeps to
     light: Tensor | None  # [9, 3]
+    normals: Tensor  # [N, 3] of the anchors as the reference frame has them, world
+    facing: Tensor  # [N] cosine between them and the direction to the camera there
+    basis: ExpressionBasis | None = None  # how the look changes with the code, where it is known
 
 
 def start_attributes(
@@ -92,7 +95,15 @@ def start_attributes(
         colors=tensor(colors),
     )
     confidence = _confidence(sighted, template)
-    return Start(attributes, confidence, along.astype(np.float32), first.light)
+    shown = sightings[reference]
+    return Start(
+        attributes,
+        confidence,
+        along.astype(np.float32),
+        first.light,
+        normals=tensor(shown.normals.astype(np.float32)),
+        facing=tensor(shown.facing(shown.positions, shown.normals).astype(np.float32)),
+    )
 
 
 def _footprints(template: Template, sighted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,179 @@
+"""What an episode teaches: the prior's answer judged at once, and judged after refinement.
+
+Feed-forward: the answer is rendered in the query frames and compared there. Refined: some steps of
+the fit's own refinement on the support frames come first. Gradients through those are first-order:
+the query loss's gradient where refinement ended stands for the gradient where it began (FOMAML,
+Finn et al. 2017, "Model-Agnostic Meta-Learning", section 5.2), and how freely each value may move is
+learned as in Meta-SGD (Li et al. 2017): refinement gives value = start + confidence * step, hence
+d loss / d confidence = <d loss / d value, step>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from avatar3d.avatar import Attributes, ExpressionBasis, pose_gaussians
+from avatar3d.binding import Binding
+from avatar3d.template import Template
+from recon.fit.config import RefineConfig
+from recon.fit.refine import refine
+from recon.fit.start import Confidence, Start
+from recon.prior.episodes import Episode
+from render.losses import PreparedTarget, photometric_loss, prepare_target
+from render.rasterize import rasterize
+
+BACKGROUNDS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+_PERSON = 0.05
+_FACE_WEIGHT = 3.0  # on top of 1: faces are what people look at
+_ALPHA_WEIGHT = 0.5
+_SSIM_WEIGHT = 0.5
+_MIN_CONFIDENCE = 1e-3
+
+Gradients = dict[str, Tensor]  # by the names of `values_of`
+
+
+class Judge:
+    """One episode's query frames: how far a start's renders are from the truth."""
+
+    def __init__(self, episode: Episode, template: Template) -> None:
+        self.binding = Binding(template, episode.identity)
+        self._episode = episode
+        self._lit = template.lit
+
+    def loss(self, start: Start, query: int, background: int) -> Tensor:
+        """L1 + SSIM on the person, the face counting more, and L1 on the matte."""
+        episode = self._episode
+        code = episode.query_codes.at(query)
+        with torch.no_grad():
+            frames = self.binding.frames(code)
+        gaussians = pose_gaussians(
+            frames, code, start.attributes, start.basis, start.light, self._lit
+        )
+        backdrop = torch.tensor(BACKGROUNDS[background])
+        rendering = rasterize(gaussians, episode.camera, background=backdrop)
+        valid = episode.valid.float()
+        matte = episode.queries[query].matte.float() / 255
+        alpha = ((rendering.alpha - matte).abs() * valid).sum() / valid.sum()
+        colors = photometric_loss(rendering.colors, self._target(query, background), _SSIM_WEIGHT)
+        return colors + _ALPHA_WEIGHT * alpha
+
+    def gradients(
+        self, start: Start, queries: Sequence[int], background: int
+    ) -> tuple[float, Gradients]:
+        """Mean loss over `queries`, and its gradient by `values_of` the start."""
+        leaf = _as_leaves(start)
+        total = 0.0
+        for query in queries:  # one at a time: a graph of one render is all there is to keep
+            loss = self.loss(leaf, query, background) / len(queries)
+            loss.backward()
+            total += float(loss.detach())
+        return total, {
+            name: torch.zeros_like(value) if value.grad is None else value.grad
+            for name, value in values_of(leaf).items()
+        }
+
+    def gradients_after_refinement(
+        self,
+        start: Start,
+        template: Template,
+        queries: Sequence[int],
+        background: int,
+        config: RefineConfig,
+    ) -> tuple[float, Gradients]:
+        """The same after refinement on the support frames, to first order; and by confidence."""
+        episode = self._episode
+        still = _detached(start)
+        refined = refine(
+            template,
+            self.binding,
+            still,
+            [view.observation(episode.valid) for view in episode.support],
+            episode.support_codes,
+            episode.camera,
+            config,
+        )
+        ended = still._replace(attributes=refined.attributes, basis=refined.basis)
+        loss, gradients = self.gradients(ended, queries, background)
+        if still.basis is not None:  # after it stands the person's own, which starts at nothing
+            rank = len(still.basis.offsets)
+            for name in ("basis_offsets", "basis_colors"):
+                gradients[name] = gradients[name][:rank]
+        gradients.update(_by_confidence(still, ended, gradients))
+        return loss, gradients
+
+    def _target(self, query: int, background: int) -> PreparedTarget:
+        view, valid = self._episode.queries[query], self._episode.valid
+        seen = view.observation(valid)
+        person = valid & torch.from_numpy(seen.matte > _PERSON)
+        weight = person * (1.0 + _FACE_WEIGHT * view.face)
+        picture = seen.continued().over(BACKGROUNDS[background])
+        return prepare_target(torch.from_numpy(picture), weight.float())
+
+
+def values_of(start: Start) -> dict[str, Tensor]:
+    """What rendering a start depends on, by name."""
+    values = {f.name: getattr(start.attributes, f.name) for f in fields(Attributes)}
+    if start.light is not None:
+        values["light"] = start.light
+    if start.basis is not None:
+        values["basis_offsets"] = start.basis.offsets
+        values["basis_colors"] = start.basis.colors
+    return values
+
+
+def backward(start: Start, gradients: Gradients) -> None:
+    """Hand the gradients by a start's values on to what the values were computed from."""
+    values = {**values_of(start), **_confidence_of(start)}
+    pairs = [(values[name], slope) for name, slope in gradients.items()]
+    used = [(value, slope) for value, slope in pairs if value.requires_grad]
+    torch.autograd.backward([value for value, _ in used], [slope for _, slope in used])
+
+
+def _confidence_of(start: Start) -> dict[str, Tensor]:
+    return {f"confidence.{name}": value for name, value in start.confidence._asdict().items()}
+
+
+def _by_confidence(start: Start, ended: Start, gradients: Gradients) -> Gradients:
+    """How each step's length bore on the loss, where it ended."""
+    moved = {
+        name: gradients[name] * (value - getattr(start.attributes, name))
+        for name, value in ended.attributes.__dict__.items()
+    }
+    of = {
+        "look": moved["colors"].sum(1, keepdim=True),
+        "opacity": moved["opacity_logits"][:, None],
+        "geometry": sum(
+            (moved[name].sum(1, keepdim=True) for name in ("offsets", "rotations", "log_scales")),
+            torch.zeros(1),
+        ),
+    }
+    return {
+        f"confidence.{name}": slope / getattr(start.confidence, name).clamp(min=_MIN_CONFIDENCE)
+        for name, slope in of.items()
+    }
+
+
+def _as_leaves(start: Start) -> Start:
+    return _mapped(start, lambda value: value.detach().clone().requires_grad_())
+
+
+def _detached(start: Start) -> Start:
+    still = _mapped(start, Tensor.detach)
+    return still._replace(confidence=Confidence(*(value.detach() for value in start.confidence)))
+
+
+def _mapped(start: Start, change) -> Start:
+    basis = start.basis
+    if basis is not None:
+        basis = ExpressionBasis(
+            basis.mean, basis.projection, change(basis.offsets), change(basis.colors), basis.limits
+        )
+    return start._replace(
+        attributes=Attributes(*(change(value) for value in start.attributes.__dict__.values())),
+        light=None if start.light is None else change(start.light),
+        basis=basis,
+    )

@@ -1,0 +1,104 @@
+"""The network: a small U-Net over the template's anchors.
+
+Points of one level exchange with their neighbours' mean and with their mirror image; levels
+exchange by pooling and interpolation; the coarsest is joined by its mean, from which the light is
+corrected. The last layers start at zero: an untrained prior changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from recon.prior.features import FEATURE_COUNT
+from recon.prior.surface import LEVEL_COUNT, Level, Surface
+
+WIDTHS = (32, 48, 64, 64)
+_FIELDS = {"colors": 3, "opacity": 1, "log_scales": 3, "offsets": 3, "confidence": 3}
+LIGHT_COUNT = 27
+_DROPOUT = 0.1  # some tens of people are soon known by heart
+
+
+class Residuals(NamedTuple):
+    """What the network says, in units of the order of one; `prior.py` turns it into attributes."""
+
+    colors: Tensor  # [N, 3]
+    opacity: Tensor  # [N, 1]
+    log_scales: Tensor  # [N, 3]
+    offsets: Tensor  # [N, 3]
+    confidence: Tensor  # [N, 3] for look, opacity, geometry
+    basis_offsets: Tensor  # [K, N, 3]
+    basis_colors: Tensor  # [K, N, 3]
+    light: Tensor  # [9, 3]
+
+
+class _Block(nn.Module):
+    """Messages along one graph, added to what is there."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.mix = nn.Linear(3 * width, width)
+        self.forget = nn.Dropout(_DROPOUT)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, value: Tensor, level: Level) -> Tensor:
+        """[n, width] -> [n, width]."""
+        normal = self.norm(value)
+        told = torch.cat([normal, level.average(normal), level.mirror(normal)], dim=-1)
+        return value + self.out(self.forget(nn.functional.silu(self.mix(told))))
+
+
+class AnchorNetwork(nn.Module):
+    """Features of the anchors [N, FEATURE_COUNT] -> residuals of their attributes."""
+
+    def __init__(self, basis_rank: int) -> None:
+        super().__init__()
+        self.basis_rank = basis_rank
+        first = WIDTHS[0]
+        self.enter = nn.Sequential(nn.Linear(FEATURE_COUNT, first), nn.SiLU())
+        self.near = nn.Linear(3 * first, first)
+        coarse = range(1, LEVEL_COUNT)
+        self.down = nn.ModuleList(nn.Linear(WIDTHS[k - 1], WIDTHS[k]) for k in coarse)
+        self.descend = nn.ModuleList(_Block(WIDTHS[k]) for k in coarse)
+        last = WIDTHS[-1]
+        self.whole = nn.Sequential(nn.Linear(last, last), nn.SiLU())
+        self.up = nn.ModuleList(nn.Linear(WIDTHS[k], WIDTHS[k - 1]) for k in coarse)
+        self.ascend = nn.ModuleList(_Block(WIDTHS[k]) for k in coarse)
+        self.leave = nn.Sequential(nn.Linear(2 * first, 48), nn.SiLU())
+        outputs = sum(_FIELDS.values()) + 6 * basis_rank
+        self.attributes = nn.Linear(48, outputs)
+        self.light = nn.Linear(last, LIGHT_COUNT)
+        for head in (self.attributes, self.light):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, features: Tensor, surface: Surface) -> Residuals:
+        """One person's residuals."""
+        entered = self.enter(features)
+        fine = surface.levels[0]
+        told = torch.cat([entered, fine.average(entered), fine.mirror(entered)], dim=-1)
+        value = nn.functional.silu(self.near(told))
+        passed = [value]
+        for index in range(LEVEL_COUNT - 1):
+            value = self.down[index](surface.pool[index](value))
+            value = self.descend[index](value, surface.levels[index + 1])
+            passed.append(value)
+        whole = self.whole(value.mean(0, keepdim=True))
+        value = value + whole
+        for index in reversed(range(LEVEL_COUNT - 1)):
+            value = self.ascend[index](value, surface.levels[index + 1])
+            lifted = surface.lift[index](self.up[index](value))
+            value = torch.cat([passed[0], lifted], -1) if index == 0 else passed[index] + lifted
+        told = self.attributes(self.leave(value))
+        colors, opacity, log_scales, offsets, confidence, basis = told.split(
+            [*_FIELDS.values(), 6 * self.basis_rank], dim=-1
+        )
+        by_movement = basis.unflatten(-1, (self.basis_rank, 2, 3)).permute(2, 1, 0, 3)
+        return Residuals(
+            colors, opacity, log_scales, offsets, confidence,
+            basis_offsets=by_movement[0], basis_colors=by_movement[1],
+            light=self.light(whole).view(9, 3),
+        )  # fmt: skip

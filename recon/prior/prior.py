@@ -1,0 +1,136 @@
+"""`Prior`: what many people have in common, applied to the start of one.
+
+The start holds what the frames show. The network, which saw many people from few frames and was
+judged on others of the same people, says how that differs from what they look like in other poses:
+how colours move under the light, how hair stands, what lies where nothing was seen, how the look
+changes with the expression. It also says how freely refinement may then leave its answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.avatar import Attributes, ExpressionBasis
+from avatar3d.codes import ARKIT_INDEX
+from avatar3d.light import neutral_light
+from avatar3d.template import Template
+from recon.fit.colors import MAX_ALBEDO
+from recon.fit.start import Confidence, Start
+from recon.prior.features import anchor_features
+from recon.prior.network import AnchorNetwork, Residuals
+from recon.prior.regions import REGIONS
+from recon.prior.surface import Surface, surface_of
+
+# What one unit of the network's output is worth.
+# Scales move little: wide Gaussians please every squared error and nobody's eye.
+_COLOR, _LOGIT, _LOG_SCALE, _LIGHT = 0.2, 2.0, 0.2, 0.3
+_OFFSET_IN_FOOTPRINTS = 1.0
+_BASIS_COLOR, _BASIS_OFFSET_IN_FOOTPRINTS = 0.2, 1.0
+_MAX_OFFSET_IN_FOOTPRINTS = 12.0
+_MAX_LOGIT = 6.0
+
+# Movements that change how skin looks, each a mean of coefficients: wrinkles, shadows, teeth.
+MOVEMENTS: dict[str, tuple[str, ...]] = {
+    "jaw": ("jawOpen",),
+    "smile": ("mouthSmileLeft", "mouthSmileRight"),
+    "brows_up": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
+    "brows_down": ("browDownLeft", "browDownRight"),
+    "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
+    "pucker": ("mouthPucker", "mouthFunnel"),
+}
+
+
+class LearnedSteps(NamedTuple):
+    """Natural logarithms of factors on refinement's steps, by region: Meta-SGD's learning rates.
+
+    Li et al. 2017, "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning".
+    """
+
+    look: Tensor  # [REGIONS]
+    opacity: Tensor  # [REGIONS]
+    geometry: Tensor  # [REGIONS]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A network with the steps learned beside it."""
+
+    network: AnchorNetwork
+    steps: LearnedSteps
+    name: str = "untrained"
+
+    def start(self, start: Start, template: Template, coefficients: Tensor) -> Start:
+        """The prior's answer to a start from frames with `coefficients` [F, E]."""
+        surface = surface_of(template)
+        with torch.no_grad():
+            features = anchor_features(start, surface, len(coefficients))
+            residuals = self.network(features, surface)
+        return apply_residuals(start, residuals, surface, coefficients, self.steps)
+
+
+def apply_residuals(
+    start: Start,
+    residuals: Residuals,
+    surface: Surface,
+    coefficients: Tensor,
+    steps: LearnedSteps,
+) -> Start:
+    """A start moved by the network's residuals; differentiable in them."""
+    attributes = start.attributes
+    footprint = torch.from_numpy(start.footprint_m)[:, None]
+    reach = _MAX_OFFSET_IN_FOOTPRINTS * footprint
+    offsets = _OFFSET_IN_FOOTPRINTS * footprint * residuals.offsets
+    logits = attributes.opacity_logits + _LOGIT * residuals.opacity[:, 0]
+    log_scales = attributes.log_scales + _LOG_SCALE * torch.tanh(residuals.log_scales)
+    moved = Attributes(
+        offsets=attributes.offsets + torch.minimum(torch.maximum(offsets, -reach), reach),
+        rotations=attributes.rotations,
+        log_scales=log_scales,
+        opacity_logits=logits.clamp(-_MAX_LOGIT, _MAX_LOGIT),
+        colors=(attributes.colors + _COLOR * residuals.colors).clamp(0.0, MAX_ALBEDO),
+    )
+    light = neutral_light() if start.light is None else start.light
+    grown = log_scales.detach()[:, :2].mean(1) - attributes.log_scales[:, :2].mean(1)
+    freedom = 0.7 * torch.tanh(residuals.confidence)
+    confidence = Confidence(
+        *(
+            own * (learned[surface.region][:, None] + freedom[:, index : index + 1]).exp()
+            for index, (own, learned) in enumerate(zip(start.confidence, steps))
+        )
+    )
+    return start._replace(
+        attributes=moved,
+        confidence=confidence,
+        footprint_m=(start.footprint_m * grown.exp().numpy()).astype(np.float32),
+        light=light + _LIGHT * residuals.light,
+        basis=_basis(residuals, footprint, coefficients),
+    )
+
+
+def _basis(residuals: Residuals, footprint: Tensor, coefficients: Tensor) -> ExpressionBasis:
+    """The look was seen at the support frames' mean code: there the basis changes nothing."""
+    projection = torch.zeros(coefficients.shape[1], len(MOVEMENTS))
+    for column, names in enumerate(MOVEMENTS.values()):
+        for name in names:
+            projection[ARKIT_INDEX[name], column] = 1.0 / len(names)
+    offsets = _BASIS_OFFSET_IN_FOOTPRINTS * footprint * residuals.basis_offsets
+    limit = torch.ones(len(MOVEMENTS))
+    return ExpressionBasis(
+        mean=coefficients.mean(0),
+        projection=projection,
+        offsets=offsets,
+        colors=_BASIS_COLOR * residuals.basis_colors,
+        limits=torch.stack([-limit, limit]),
+    )
+
+
+def untrained() -> Prior:
+    """A prior that changes nothing: where training starts."""
+    zero = torch.zeros(len(REGIONS))
+    network = AnchorNetwork(len(MOVEMENTS)).eval()
+    return Prior(network, LearnedSteps(zero, zero.clone(), zero.clone()))

@@ -1,0 +1,122 @@
+"""What an episode teaches: gradients of the prior through renders, at once and after refinement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avatar3d.avatar import Attributes
+from recon.fit.config import RefineConfig
+from recon.fit.refine import refine
+from recon.fit.start import Confidence, Start
+from recon.prior.features import FEATURE_COUNT, anchor_features
+from recon.prior.meta import Judge, backward, values_of
+from recon.prior.prior import LearnedSteps, Prior, apply_residuals, untrained
+from recon.prior.surface import surface_of
+from tests.recon.fit.synthetic import scene
+from tests.recon.prior.synthetic import episode
+
+
+def stirred() -> Prior:
+    """An untrained prior whose last layers are not zero."""
+    torch.manual_seed(0)
+    prior = untrained()
+    for head in (prior.network.attributes, prior.network.light):
+        torch.nn.init.normal_(head.weight, std=0.05)
+    steps = LearnedSteps(*(step.clone().requires_grad_() for step in prior.steps))
+    return replace(prior, steps=steps)
+
+
+def answered(prior: Prior):
+    surface = surface_of(scene().template)
+    one = episode()
+    coefficients = one.support_codes.coefficients
+    features = anchor_features(one.start, surface, len(coefficients))
+    assert features.shape == (scene().template.count, FEATURE_COUNT)
+    residuals = prior.network(features, surface)
+    return apply_residuals(one.start, residuals, surface, coefficients, prior.steps)
+
+
+def test_an_untrained_prior_changes_nothing() -> None:
+    template, start = scene().template, episode().start
+    moved = untrained().start(start, template, episode().support_codes.coefficients)
+    for name, value in values_of(start).items():
+        torch.testing.assert_close(values_of(moved)[name], value, msg=name)
+    assert moved.basis is not None
+    assert not moved.basis.offsets.any()
+    assert not moved.basis.colors.any()
+    for own, same in zip(moved.confidence, start.confidence):
+        torch.testing.assert_close(own, same)
+
+
+def test_gradients_in_two_parts_are_those_of_the_whole() -> None:
+    """Render gradients taken at the values, then handed on, against one graph from end to end."""
+    prior = stirred()
+    judge = Judge(episode(), scene().template)
+    start = answered(prior)
+    loss, gradients = judge.gradients(start, [0, 2], 1)
+    backward(start, gradients)
+    by_parts = [p.grad.clone() for p in prior.network.parameters() if p.grad is not None]
+
+    prior.network.zero_grad()
+    start = answered(prior)
+    whole = (judge.loss(start, 0, 1) + judge.loss(start, 2, 1)) / 2
+    whole.backward()
+    assert loss == pytest.approx(float(whole.detach()), rel=1e-5)
+    at_once = [p.grad for p in prior.network.parameters() if p.grad is not None]
+    assert len(at_once) == len(by_parts) > 10
+    for ours, theirs in zip(by_parts, at_once):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-7)
+
+
+def test_without_steps_refinement_teaches_what_the_answer_teaches() -> None:
+    judge, prior = Judge(episode(), scene().template), stirred()
+    still = RefineConfig(iterations=0, iterations_per_frame=0, max_iterations=0)
+    start = answered(prior)
+    loss, gradients = judge.gradients(start, [1], 0)
+    after, same = judge.gradients_after_refinement(start, scene().template, [1], 0, still)
+    assert after == pytest.approx(loss, rel=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(same[name], gradient, msg=name)
+    for name in ("look", "opacity", "geometry"):
+        assert not same[f"confidence.{name}"].any()
+
+
+def test_the_slope_by_confidence_is_that_of_longer_steps() -> None:
+    """Every colour's way a little longer, its direction as it was: the loss changes as predicted."""
+    one, template = episode(), scene().template
+    judge, start = Judge(one, template), still(answered(stirred()))
+    config = RefineConfig(iterations=12, iterations_per_frame=0, refine_codes=False, basis_rank=0)
+    _, gradients = judge.gradients_after_refinement(start, template, [0], 0, config)
+    predicted = float((gradients["confidence.look"] * start.confidence.look).sum())
+
+    views = [view.observation(one.valid) for view in one.support]
+    ended = refine(template, judge.binding, start, views, one.support_codes, one.camera, config)
+
+    def loss(length: float) -> float:
+        way = ended.attributes.colors - start.attributes.colors
+        colors = start.attributes.colors + length * way
+        there = replace(ended.attributes, colors=colors)
+        with torch.no_grad():
+            return float(judge.loss(start._replace(attributes=there, basis=ended.basis), 0, 0))
+
+    slope = (loss(1.05) - loss(0.95)) / 0.1
+    assert abs(slope) > 1e-5
+    assert slope == pytest.approx(predicted, rel=0.1, abs=2e-5)
+
+
+def still(start: Start) -> Start:
+    """The start without its graph."""
+    assert start.basis is not None
+    assert start.light is not None
+    basis = replace(
+        start.basis, offsets=start.basis.offsets.detach(), colors=start.basis.colors.detach()
+    )
+    return start._replace(
+        attributes=Attributes(*(value.detach() for value in start.attributes.__dict__.values())),
+        confidence=Confidence(*(value.detach() for value in start.confidence)),
+        light=start.light.detach(),
+        basis=basis,
+    )

@@ -1,0 +1,161 @@
+"""Training: it learns, it goes on bit by bit after a stop, and two processes do the work of one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avatar3d.avatar import Avatar
+from avatar3d.errors import UserError
+from recon.prior.episodes import coarser, load_episode, save_episode
+from recon.prior.train import TrainConfig, averaged, train
+from recon.prior.weights import load_prior, read_prior, save_prior
+from tests.recon.fit import synthetic as scene
+from tests.recon.prior.synthetic import episode
+
+CONFIG = TrainConfig(
+    steps=4, batch=2, queries=1, anchors=scene.COUNT, refined_share=0.3, refine_steps=3,
+    warm_up=1, checkpoint_every=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("episodes")
+    paths = [folder / "ada-clip-0.safetensors", folder / "bob-clip-0.safetensors"]
+    for path, shots in zip(paths, (1, 2)):
+        save_episode(episode(shots, path.name.split("-")[0]), path)
+    return paths
+
+
+def test_an_episode_comes_back_as_it_was(files: list[Path]) -> None:
+    saved, read = episode(2, "bob"), load_episode(files[1])
+    assert read.person == "bob"
+    for name, value in saved.start.attributes.__dict__.items():
+        assert torch.equal(getattr(read.start.attributes, name), value), name
+    for own, same in zip(read.query_codes, saved.query_codes):
+        assert torch.equal(own, same)
+    assert all(torch.equal(a.colors, b.colors) for a, b in zip(read.queries, saved.queries))
+    assert torch.equal(read.camera.K, saved.camera.K)
+    assert read.camera.width == saved.camera.width
+
+
+def test_a_coarser_episode_is_the_avatars_level_of_detail() -> None:
+    one = episode()
+    template = scene.scene().template
+    avatar = Avatar(template.head, torch.zeros(0), one.start.attributes)
+    few = coarser(one, 1000).start.attributes
+    for name, value in avatar.level(1000).attributes.__dict__.items():
+        torch.testing.assert_close(getattr(few, name), value)
+
+
+def test_training_lowers_the_loss(files: list[Path]) -> None:
+    config = replace(CONFIG, steps=16, batch=1, refined_share=0.0)
+    losses = train(files, config).losses
+    assert np.mean(losses[-4:]) < 0.93 * np.mean(losses[:4])
+
+
+def test_a_stopped_run_goes_on_bit_by_bit(files: list[Path], tmp_path: Path) -> None:
+    whole = train(files, CONFIG)
+    checkpoint = tmp_path / "run.checkpoint.safetensors"
+
+    class Stop(Exception):
+        pass
+
+    import recon.prior.train as module
+
+    learn, calls = module._learn, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) > 6:  # in the fourth step; the checkpoint is two steps old
+            raise Stop
+        return learn(*arguments)
+
+    module._learn = stopping
+    try:
+        with pytest.raises(Stop):
+            train(files, CONFIG, checkpoint=checkpoint)
+    finally:
+        module._learn = learn
+    again = train(files, CONFIG, checkpoint=checkpoint)
+    assert again.losses == whole.losses
+    for own, same in zip(again.prior.network.parameters(), whole.prior.network.parameters()):
+        assert torch.equal(own, same)
+    with pytest.raises(UserError, match="made with others"):
+        train(files, replace(CONFIG, queries=2), checkpoint=checkpoint)
+
+
+@pytest.mark.slow
+def test_two_processes_do_as_one(files: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "prior.safetensors"
+    options = [
+        str(files[0].parent), "-o", str(output), "--config.steps", "3", "--config.batch", "2",
+        "--config.queries", "1", "--config.anchors", str(scene.COUNT), "--config.warm-up", "1",
+        "--config.refined-share", "0",
+    ]  # fmt: skip
+    command = [
+        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
+        "--nproc-per-node", "2",
+        "-m", "recon.prior.train", *options,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"wrote .*prior\.safetensors", done.stdout)
+    alone = train(
+        files, replace(CONFIG, steps=3, warm_up=1, refined_share=0.0, checkpoint_every=200)
+    )
+    together = read_prior(output)
+    for own, same in zip(together.network.parameters(), averaged(alone).network.parameters()):
+        # Half precision in the file; gradients summed in another order.
+        torch.testing.assert_close(own, same.detach(), rtol=2e-3, atol=2e-5)
+
+
+def test_weights_come_back_in_half_precision(files: list[Path], tmp_path: Path) -> None:
+    prior = train(files, replace(CONFIG, steps=1)).prior
+    path = tmp_path / "mine.safetensors"
+    save_prior(prior, path, {"people": 2})
+    read = read_prior(path)
+    assert read.name == "mine"
+    for own, same in zip(read.network.parameters(), prior.network.parameters()):
+        torch.testing.assert_close(own, same.detach().half().float())
+    assert load_prior(str(path)).name == "mine"
+
+
+def test_bad_weights_are_refused_in_words(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from recon.prior.prior import untrained
+
+    missing, text, other, broken = (tmp_path / f"{n}.safetensors" for n in "abcd")
+    text.write_text("not weights")
+    save_file({"network": torch.zeros(3)}, str(other))
+    prior = untrained()
+    with torch.no_grad():
+        next(iter(prior.network.parameters())).fill_(float("nan"))
+    save_prior(prior, broken, {})
+    for path, words in (
+        (missing, "cannot be read"),
+        (text, "cannot be read"),
+        (other, "its tensors are others"),
+        (broken, "finite"),
+    ):
+        with pytest.raises(UserError, match=words):
+            read_prior(path)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="multiple of the processes"):
+        train(files, CONFIG)
