@@ -20,6 +20,7 @@ from avatar3d.schema import Field, check_schema
 
 FORMAT_VERSION = 1
 MAX_FRAMES_PER_SECOND = 1000.0
+_FLAME_SUFFIXES = (".frame", ".pt", ".pth")
 
 _SCHEMA = {
     "coefficients": Field("float32", ("frames", "coefficients")),
@@ -101,14 +102,18 @@ class Motion:
 
     @staticmethod
     def load(path: str | Path, frames_per_second: float | None = None) -> Motion:
-        """Read .npz or Live Link Face .csv.
+        """Read .npz, Live Link Face .csv, or FLAME's parameters (`flame_param.npz` of VHAP and
+        GaussianAvatars, `.frame` of metrical-tracker, a folder of either; needs a FLAME head).
 
         `frames_per_second` is the rate in which a CSV counts the frames of its timecodes, for files
-        too short to tell it; an .npz says its own.
+        too short to tell it, and that of FLAME's parameters (25 if not given); an .npz of avatar3d
+        says its own.
         """
+        if Path(path).is_dir() or Path(path).suffix.lower() in _FLAME_SUFFIXES:
+            return _read_flame(path, frames_per_second)
         if _format(path) == ".csv":
             return Motion(*live_link_face.read(path, frames_per_second))
-        return _read_npz(path)
+        return _read_npz(path, frames_per_second)
 
 
 def _format(path: str | Path) -> str:
@@ -136,7 +141,20 @@ def _write_npz(motion: Motion, path: Path) -> None:
         )
 
 
-def _read_npz(path: str | Path) -> Motion:
+def _read_flame(path: str | Path, frames_per_second: float | None) -> Motion:
+    """Parameters of FLAME, as the 52 that any head performs."""
+    from avatar3d.heads import load_head
+    from avatar3d.heads.flame_parameters import read_flame_parameters, to_motion
+
+    parameters = read_flame_parameters(Path(path))
+    return to_motion(load_head("flame"), parameters, frames_per_second or 25.0)
+
+
+def _read_npz(path: str | Path, frames_per_second: float | None) -> Motion:
+    from avatar3d.heads.flame_parameters import is_flame_npz
+
+    if is_flame_npz(path):
+        return _read_flame(path, frames_per_second)
     arrays = read_npz(path)
     version, names = arrays.pop("version", None), arrays.pop("names", None)
     if version is None or version.shape != () or names is None or names.ndim != 1:

@@ -7,6 +7,7 @@ holds more than numbers is refused).
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,16 +127,20 @@ def read_flame_parameters(path: Path) -> FlameParameters:
     return _read_file(path)
 
 
-def is_flame_npz(arrays: dict[str, Any]) -> bool:
-    """Whether these arrays are VHAP's parameters."""
-    return "expr" in arrays and "jaw_pose" in arrays
+def is_flame_npz(path: str | Path) -> bool:
+    """Whether an .npz holds VHAP's parameters, by the names of its members."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"expr.npy", "jaw_pose.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return False
 
 
 def _read_file(path: Path) -> FlameParameters:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         arrays = read_npz_data(path)
-        if not is_flame_npz(arrays):
+        if not {"expr", "jaw_pose"} <= set(arrays):
             raise UserError(
                 f"{path} holds no FLAME parameters: expected the arrays 'expr' and 'jaw_pose' of "
                 "VHAP or GaussianAvatars"
@@ -240,11 +245,11 @@ def _from_six(six: Tensor) -> Tensor:
 
 def _read_checkpoint(path: Path) -> Any:
     check_readable(path, 1 << 30)
-    # NumPy arrays are made by these three names; torch refuses all others.
-    core: Any = vars(np).get("_core") or vars(np)["core"]  # renamed in NumPy 2
+    # NumPy's arrays and scalars are made by these; torch refuses all other names.
     kinds = [np.dtype(code) for code in ("f2", "f4", "f8", "i4", "i8", "u1", "b1")]
-    names = [core.multiarray._reconstruct, np.ndarray, np.dtype, core.multiarray.scalar,
-             *{type(kind) for kind in kinds}]  # fmt: skip
+    array_maker: Any = np.zeros(0).__reduce__()[0]
+    scalar_maker: Any = np.float32(0).__reduce__()[0]
+    names = [array_maker, scalar_maker, np.ndarray, np.dtype, *{type(kind) for kind in kinds}]
     try:
         with torch.serialization.safe_globals(names):
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -220,7 +220,7 @@ def test_files_of_every_kind_are_the_same_head(head: HeadModel, file: Path, tmp_
     import scipy.sparse
 
     objects = arrays | {"J_regressor": scipy.sparse.csc_matrix(arrays["J_regressor"])}
-    np.savez(tmp_path / "objects.npz", allow_pickle=True, **objects)  # pyright: ignore
+    np.savez(tmp_path / "objects.npz", **objects)  # pyright: ignore[reportArgumentType]
     old = write_flame_pkl(tmp_path / "old.pkl", protocol=0)
     new = write_flame_pkl(tmp_path / "new.pkl", protocol=5)
     for path in (
