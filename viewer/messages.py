@@ -79,8 +79,31 @@ class CancelJob:
     job: str
 
 
-TO_PAGE = (Hello, AvatarReady, LiveCode, JobProgress, JobFailed)
-TO_SERVER = (CancelJob, LiveCode)
+@dataclass(frozen=True)
+class Landmarks:
+    """From the page: where the camera's picture shows the face; the server answers with `Tracked`."""
+
+    points: tuple[float, ...]  # 478 pairs x, y in px; empty where no face is seen
+    width: int  # of the picture, px
+    height: int
+    time_s: float
+    begin: bool  # learn the neutral face from here on
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The code of the face that the page's landmarks show."""
+
+    code: tuple[float, ...]  # 52 coefficients, a head's own after them
+    head_rotation: tuple[float, ...]  # wxyz
+    head_translation: tuple[float, ...]  # metres
+    neck_rotation: tuple[float, ...]  # wxyz
+    status: str  # of recon.track.live: searching, calibrating, tracked, side, lost
+    problem: str | None  # why there is none, in words
+
+
+TO_PAGE = (Hello, AvatarReady, LiveCode, JobProgress, JobFailed, Tracked)
+TO_SERVER = (CancelJob, Landmarks, LiveCode)
 
 AnyMessage = TypeVar("AnyMessage")
 

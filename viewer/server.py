@@ -32,7 +32,8 @@ from viewer.asset import SUFFIX
 from viewer.face_mesh import FACE_MESH_FILES
 from viewer.guard import Guard
 from viewer.jobs import Jobs, Made
-from viewer.lines import Lines
+from viewer.landmarks import FaceOfPage
+from viewer.lines import Lines, Reply
 from viewer.messages import (
     MAX_MESSAGE_BYTES,
     AvatarReady,
@@ -40,6 +41,7 @@ from viewer.messages import (
     Hello,
     JobFailed,
     JobProgress,
+    Landmarks,
     LiveCode,
     decode,
 )
@@ -259,13 +261,19 @@ class ViewerServer:
 
     async def _live(self, socket: WebSocket) -> None:
         """A page."""
-        await self._lines.hold(socket, self._hello(), self._hear)
+        face = FaceOfPage(self.config.head)
 
-    def _hear(self, text: str) -> None:
-        with contextlib.suppress(ValueError):  # what is no message is no reason to hang up
-            message = decode(text, (CancelJob,))
-            if self._jobs is not None:
+        async def hear(text: str, reply: Reply) -> None:
+            try:
+                message = decode(text, (CancelJob, Landmarks))
+            except ValueError:  # what is no message is no reason to hang up
+                return
+            if isinstance(message, Landmarks):
+                reply(await asyncio.to_thread(face.solve, message))
+            elif self._jobs is not None:
                 self._jobs.cancel(message.job)
+
+        await self._lines.hold(socket, self._hello(), hear)
 
     async def _drive(self, socket: WebSocket) -> None:
         """A program on this machine that sends codes; a browser's page may not."""
@@ -273,7 +281,8 @@ class ViewerServer:
             await socket.close(1008, "pages may not drive")
             return
 
-        def hear(text: str) -> None:
+        async def hear(text: str, reply: Reply) -> None:
+            del reply
             with contextlib.suppress(ValueError):
                 code = decode(text, (LiveCode,))
                 if len(code.coefficients) >= len(ARKIT_NAMES):

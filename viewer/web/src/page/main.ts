@@ -15,7 +15,7 @@ import { Recording, save, screenshot, type Backdrop } from './recording.ts';
 import { readState, writeState, type State } from './state.ts';
 import { makePhotos } from './photos.ts';
 import { vrButton } from './vr.ts';
-import { webcamControls } from './webcam.ts';
+import { webcam } from './webcam.ts';
 
 const DEFAULT_AVATAR = 'avatar.a3dweb';
 const MAX_FILE_BYTES = 64 * 2 ** 20;
@@ -70,6 +70,18 @@ class Page {
   private readonly about = h('dl');
   private readonly photoRow = h('div');
   private readonly fileRow = h('div');
+  private readonly webcam = webcam({
+    available: () => this.hello?.landmarks ?? false,
+    served: () => this.hello !== null,
+    ready: () => this.avatar !== null,
+    send: (landmarks) => this.connection?.send(landmarks),
+    show: (seen) => this.showLive(seen.code, seen.head_rotation, seen.head_translation, seen.neck_rotation),
+    stopped: () => {
+      this.avatar?.reset();
+      this.avatar?.setExpression(state.expression);
+      this.turnHead(state.head);
+    },
+  });
   private loading: AbortController | null = null;
   private keepTimer = 0;
 
@@ -320,11 +332,13 @@ class Page {
         void this.open(message.url, message.name).then(() => this.offerFile(message.file));
         break;
       case 'LiveCode': {
-        if (!this.avatar || message.head_rotation.length !== 4 || message.neck_rotation.length !== 4 || message.head_translation.length !== 3) break;
-        this.liveUntil = performance.now() + 500;
+        if (message.head_rotation.length !== 4 || message.neck_rotation.length !== 4 || message.head_translation.length !== 3) break;
         this.showLive(message.coefficients, message.head_rotation, message.head_translation, message.neck_rotation);
         break;
       }
+      case 'Tracked':
+        this.webcam.hear(message);
+        break;
       case 'JobProgress':
         showProgress({
           share: message.total > 0 ? message.done / message.total : 0,
@@ -405,12 +419,7 @@ class Page {
       h('p', { class: 'soft' }, 'JSON of avatar3d, or a Live Link Face CSV.'),
       this.player,
       h('h2', {}, 'Your face and voice'),
-      webcamControls({
-        available: () => this.hello?.landmarks ?? false,
-        ready: () => this.avatar !== null,
-        show: (code) => this.showLive(code.coefficients, code.head, code.translation, code.neck),
-        stopped: () => this.avatar?.setExpression(new Float32Array(ARKIT_NAMES.length)),
-      }),
+      this.webcam.element,
       h('div', { class: 'row' }, h('button', { type: 'button', onclick: () => say(NO_SPEECH, 'bad') }, 'Microphone')),
     );
   }
