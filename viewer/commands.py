@@ -19,7 +19,7 @@ def view(
     motion: Path | None = None,
     count: int | None = None,
     host: str = "127.0.0.1",
-    port: int = 8642,
+    port: int = 8321,
     open: bool = True,
     preset: Literal["draft", "default", "best"] = "default",
     max_upload: int = 40,

@@ -55,7 +55,7 @@ _SERVED_PAGE = '<meta name="avatar3d-server" content="1">'
 @dataclass(frozen=True)
 class ServerConfig:
     host: str = "127.0.0.1"
-    port: int = 8642
+    port: int = 8321
     max_upload_bytes: int = 40 * 2**20
     max_jobs: int = 1
     preset: str = "default"
