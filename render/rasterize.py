@@ -63,36 +63,23 @@ def rasterize(
         colors = torch.cat([colors.expand(*rows, -1), depth.expand(*rows, -1)], dim=-1)
         background = torch.cat([background, torch.zeros_like(background[..., :1])], dim=-1)
 
-    single_dims = (2, 2, 2, 1, 2, 2, 2, 1)  # of one picture's tensors
-    tensors = (*gaussians[:4], colors, viewmat, K, background)
-    if batch:
-        tensors = tuple(
-            value.expand(*batch, *value.shape[value.ndim - dims :]).flatten(0, len(batch) - 1)
-            for value, dims in zip(tensors, single_dims)
-        )
-    else:
-        tensors = tuple(value[None] for value in tensors)
-    pictures = []
-    for *values, viewmat_, K_, background_ in zip(*tensors):
-        pictures.append(
-            chosen.render(
-                Gaussians(*values),
-                viewmat_,
-                K_,
-                camera.width,
-                camera.height,
-                background_,
-                mode == "antialiased",
-            )
-        )
-    if not pictures:
+    size, antialiased = (camera.width, camera.height), mode == "antialiased"
+    gaussians = gaussians._replace(colors=colors)
+    if 0 in batch:
         image = colors.new_zeros(*batch, camera.height, camera.width, background.shape[-1])
         alpha = image[..., 0]
     elif batch:
-        image = torch.stack([picture[0] for picture in pictures]).unflatten(0, batch)
-        alpha = torch.stack([picture[1] for picture in pictures]).unflatten(0, batch)
+        single_dims = (2, 2, 2, 1, 2, 2, 2, 1)  # of one picture's tensors
+        *values, viewmat, K, background = (
+            value.expand(*batch, *value.shape[value.ndim - dims :]).flatten(0, len(batch) - 1)
+            for value, dims in zip((*gaussians, viewmat, K, background), single_dims)
+        )
+        image, alpha = chosen.render_batch(
+            Gaussians(*values), viewmat, K, *size, background, antialiased
+        )
+        image, alpha = image.unflatten(0, batch), alpha.unflatten(0, batch)
     else:
-        image, alpha = pictures[0]
+        image, alpha = chosen.render(gaussians, viewmat, K, *size, background, antialiased)
     if not return_depth:
         return Rendering(image, alpha, None)
     # Alpha is 0 or at least 1/255, so the floor only guards pixels without any splat.

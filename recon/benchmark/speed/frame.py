@@ -28,10 +28,10 @@ from recon.benchmark.report import (
 from recon.benchmark.speed.scene import SEED, Scene, synthetic_head
 from recon.benchmark.speed.surroundings import accelerator, surroundings
 from recon.benchmark.speed.timing import Timing, timed
-from render.frames import frames, to_uint8
+from render.frames import frames
 from render.losses import photometric_loss, prepare_target
 from render.preview import write_picture
-from render.rasterize import BackendName, rasterize
+from render.rasterize import BackendName, rasterize, rasterize_8_bit
 
 NAME = "frame"
 # Steps of Adam on what is fitted, large enough that the picture changes from step to step.
@@ -47,8 +47,7 @@ _FRAME_COLUMNS: list[Column] = [
     ("frames/s", "code_to_picture_fps", 1),
     ("median", "code_to_picture_median_fps", 1),
     ("pose ms", "pose_ms", 2),
-    ("rasterize ms", "rasterize_ms", 2),
-    ("8 bit ms", "to_8_bit_ms", 2),
+    ("draw ms", "draw_ms", 2),
     ("GPU frames/s", "gpu_code_to_picture_fps", 1),
 ]
 _FIT_COLUMNS: list[Column] = [
@@ -65,18 +64,19 @@ _FIT_COLUMNS: list[Column] = [
 class FrameConfig:
     sizes_px: tuple[int, ...] = (256, 512)
     codes: int = 24  # a pass: expressions from rest to the ends of their range
+    levels: tuple[int, ...] = (20_000, 30_000)  # of detail: the avatar's first Gaussians
     seconds: float = 4.0  # of repeats a figure
     fit_count: int = 30_000  # Gaussians of the synthetic head
     fit_steps: int = 10  # a round
 
 
-QUICK = FrameConfig(codes=12, seconds=0.5)
+QUICK = FrameConfig(codes=8, levels=(20_000,), seconds=0.5)
 
 
 class FrameReport(Report):
     def markdown(self) -> str:
         labels = ("scene", "gaussians", "size")
-        drawn = [row for row in self.rows if row["scene"] == "avatar"]
+        drawn = [row for row in self.rows if row["scene"] in ("avatar", "level")]
         fitted = [row for row in self.rows if row["scene"] == "head"]
         return (
             f"{self.heading()}{chr(10).join(self.settings['notes'])}\n"
@@ -95,24 +95,29 @@ def run_frame(avatar: Avatar, config: FrameConfig, *, pictures: Path | None = No
     codes = _codes(config.codes)
     head = synthetic_head(config.fit_count)
     rows: list[Row] = []
-    with progress("frame benchmark", 2 * len(config.sizes_px)) as step:
-        for size_px in config.sizes_px:
-            row: Row = {"scene": "avatar", "gaussians": avatar.count, "size": size_px}
-            camera = portrait_camera(avatar, size_px)
-            row |= measure_frames(avatar, codes, camera, config.seconds)
+    levels = [avatar.level(count) for count in config.levels if count < avatar.count]
+    drawn = [(level, size_px) for level in (*levels, avatar) for size_px in config.sizes_px]
+    with progress("frame benchmark", len(drawn) + len(config.sizes_px)) as step:
+        for level, size_px in drawn:
+            row: Row = {"scene": "avatar", "gaussians": level.count, "size": size_px}
+            if level is not avatar:
+                row["scene"] = "level"
+            camera = portrait_camera(level, size_px)
+            row |= measure_frames(level, codes, camera, config.seconds)
             if gpu:
                 row |= {
                     f"gpu_{figure}": value
                     for figure, value in _code_to_picture(
-                        avatar, codes, camera, config.seconds, "cuda"
+                        level, codes, camera, config.seconds, "cuda"
                     ).items()
                 }
             rows.append(row)
             step()
             if pictures is not None:
                 for index in (0, len(codes.coefficients) // 2):
-                    (picture,) = frames(avatar, codes.at(slice(index, index + 1)), camera)
-                    write_picture(picture, pictures / f"avatar_{size_px}_code{index}.png")
+                    (picture,) = frames(level, codes.at(slice(index, index + 1)), camera)
+                    name = f"avatar_{level.count}_{size_px}_code{index}.png"
+                    write_picture(picture, pictures / name)
         for size_px in config.sizes_px:
             rows.append(measure_fit(head.resized(size_px), config.seconds, config.fit_steps))
             step()
@@ -178,14 +183,17 @@ def measure_fit(scene: Scene, seconds: float, steps: int) -> Row:
 
 
 def summarize(rows: list[Row]) -> dict[str, float]:
-    """ "code_to_picture_512_fps", "fit_512_its", and the stages likewise."""
+    """ "code_to_picture_512_fps", "fit_512_its", and the stages likewise; those of a level of detail
+    begin with "level_20000_"."""
     summary: dict[str, float] = {}
     for row in rows:
+        prefix = f"level_{row['gaussians']}_" if row["scene"] == "level" else ""
         for figure, value in row.items():
             if figure not in ("scene", "gaussians", "size"):
                 name, _, unit = figure.rpartition("_")
                 name, median = name.removesuffix("_median"), name.endswith("_median")
-                summary[f"{name}_{row['size']}{'_median' if median else ''}_{unit}"] = value
+                ending = f"{row['size']}{'_median' if median else ''}_{unit}"
+                summary[f"{prefix}{name}_{ending}"] = value
     return summary
 
 
@@ -214,14 +222,9 @@ def _frame_stages(avatar: Avatar, codes: ExpressionCode, camera: Camera, seconds
     code, background = codes.at(len(codes.coefficients) // 2), torch.ones(3)
     gaussians = avatar.gaussians(code)
 
-    def draw() -> torch.Tensor:
-        return rasterize(gaussians, camera, background=background, backend="cpu").colors
-
-    image = draw()
     calls: dict[str, Callable[[], object]] = {
         "pose_ms": lambda: avatar.gaussians(code),
-        "rasterize_ms": draw,
-        "to_8_bit_ms": lambda: to_uint8(image),
+        "draw_ms": lambda: rasterize_8_bit(gaussians, camera, background=background, backend="cpu"),
     }
     timings: dict[str, Timing] = {stage: timed(call, seconds / 4) for stage, call in calls.items()}
     return {stage: timing.minimum_ms for stage, timing in timings.items()}

@@ -88,6 +88,7 @@ QUICK = RasterConfig(
     counts=(SUMMARY_COUNT,),
     rounds=1,
     seconds=0.2,
+    reference_sizes_px=(256,),
     first_call=False,
 )
 

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from avatar3d import cli
+from avatar3d.codes import ExpressionCode
 from avatar3d.gaussians import Gaussians
-from recon.benchmark.speed import frame, raster
+from recon.benchmark.speed import frame, gpu, raster
 from recon.benchmark.speed.first_call import first_call_seconds
 from recon.benchmark.speed.frame import FrameConfig, run_frame
 from recon.benchmark.speed.limit import (
@@ -27,6 +28,7 @@ from recon.benchmark.speed.raster import RasterConfig, run_raster
 from recon.benchmark.speed.scene import Scene, avatar_scene, synthetic_head
 from render.backends import base, reference
 from render.backends.cpu.stages import stage_seconds
+from render.backends.cuda import CudaBackend
 from render.rasterize import rasterize
 from tests.render.scenes import random_gaussians, tilted_camera
 from tests.support.avatars import plain_avatar
@@ -50,7 +52,8 @@ def raster_report(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def frame_report():
     return run_frame(
-        plain_avatar(1500), FrameConfig(sizes_px=(32, 64), codes=2, seconds=0, fit_count=500)
+        plain_avatar(1500),
+        FrameConfig(sizes_px=(32, 64), codes=2, levels=(700, 2000), seconds=0, fit_count=500),
     )
 
 
@@ -199,8 +202,11 @@ def test_frame_figures(frame_report):
         assert (
             summary[f"code_to_picture_{size}_median_fps"] <= summary[f"code_to_picture_{size}_fps"]
         )
-        for stage in ("pose", "rasterize", "to_8_bit", "fit_loss", "fit_backward", "fit_adam"):
+        for stage in ("pose", "draw", "fit_loss", "fit_backward", "fit_adam"):
             assert summary[f"{stage}_{size}_ms"] > 0
+        assert summary[f"level_700_code_to_picture_{size}_fps"] > 0
+    drawn = [row["gaussians"] for row in frame_report.rows if row["scene"] != "head"]
+    assert drawn == [700, 700, 1500, 1500]  # a level of 2,000 would be the avatar itself
     markdown = frame_report.markdown()
     assert "frames/s" in markdown
     assert "iterations/s" in markdown
@@ -255,3 +261,20 @@ def test_commands_write_their_report(
     assert "none.avatar" in capsys.readouterr().err
     assert cli.main(["benchmark", "fewshot"]) == 1
     assert "--data" in capsys.readouterr().err
+
+
+def test_without_a_gpu_its_benchmark_says_so(capsys: pytest.CaptureFixture[str]):
+    if CudaBackend().why_unavailable() is None:
+        pytest.skip("there is a GPU here")
+    assert gpu.main() == 1
+    assert capsys.readouterr().out.startswith("No GPU is present here")
+
+
+def test_an_avatar_moved_to_a_device_poses_as_before():
+    avatar = plain_avatar(300)
+    codes = ExpressionCode.neutral(3, coefficient_count=avatar.head.expression_count)
+    codes.coefficients[:, 5] = torch.linspace(0, 1, 3)
+    there = gpu.OnDevice(avatar, "cpu")
+    for value, truth in zip(there.gaussians(codes), avatar.gaussians(codes, path="torch")):
+        assert torch.equal(value, truth)
+    assert gpu.moved(avatar.binding, "meta").triangles.is_meta
