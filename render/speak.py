@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +17,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from torch import Tensor
 
 from avatar3d.audio.driver import VoiceDriver, voice_codes
 from avatar3d.audio.microphone import Microphone
@@ -171,7 +173,7 @@ def perform_live(
     driver: VoiceDriver,
     camera: Camera,
     microphone: Iterable[np.ndarray] | None = None,
-    show: Window | None = None,
+    show: Callable[[np.ndarray], bool] | None = None,
 ) -> None:
     """The newest code is drawn, whatever was missed: late pictures are worse than fewer."""
     from render.frames import frames
@@ -198,13 +200,12 @@ class Window:
 
     def __enter__(self) -> Window:
         cv2 = require("cv2", extra="recon")
-        try:
-            cv2.namedWindow(self.name)
-        except cv2.error:
+        if not _has_display():
             raise UserError(
                 "no window can be opened on this machine (it has no display); write a video with "
                 "--audio and -o instead"
-            ) from None
+            )
+        cv2.namedWindow(self.name)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -212,12 +213,22 @@ class Window:
         with contextlib.suppress(cv2.error):
             cv2.destroyWindow(self.name)
 
-    def __call__(self, picture: np.ndarray | Tensor) -> bool:
+    def __call__(self, picture: np.ndarray) -> bool:
         cv2 = require("cv2", extra="recon")
-        cv2.imshow(self.name, np.asarray(picture)[..., ::-1])
+        cv2.imshow(self.name, picture[..., ::-1])
         if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
             return False
         return cv2.getWindowProperty(self.name, cv2.WND_PROP_VISIBLE) >= 1
+
+
+def _has_display() -> bool:
+    """Tried in another process: without a display, Qt below OpenCV does not raise, it aborts."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return False
+    command = [sys.executable, "-c", "import cv2; cv2.namedWindow('probe')"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class _AsTheyAre:

@@ -40,7 +40,7 @@ _POSED_WEIGHT = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    steps: int = 150
+    steps: int = 100
     lessons: int = 10  # of a batch
     replayed: int = 6
     frames: int = 200
