@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from avatar3d.animation.smoothing import Smoothing, half_way, smooth_clip
 from avatar3d.code_interpolation import interpolate_codes
+from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.heads import HeadModel
 from avatar3d.motion import MAX_FRAMES_PER_SECOND, Motion
 from recon.capture import (
+    Face,
     Frame,
     HeadCrop,
     read_audio,
@@ -24,12 +29,26 @@ from recon.capture import (
 )
 from recon.capture.video import VideoInfo
 from recon.track import Tracking, track_frames, track_support
+from recon.track.people import Choice, CutFinder, nearest_to
+
+logger = logging.getLogger(__name__)
 
 CROP_PX = 512
 SUPPORT_FRAMES = 16  # enough to tell identity and focal length
+CHUNK_FRAMES = 1500  # of a shot held at once: 9 MB of landmarks
+LONGEST_SOUND_S = 1800
 _STEADY_S = 0.002  # timestamps off an even grid by less are a fixed rate
 
 Watch = Callable[[int, int], None]  # done, total
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Frames `first` to before `stop` of a clip, tracked apart; `problem` where that failed."""
+
+    first: int
+    stop: int
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,56 +56,178 @@ class ClipMotion:
     """The motion of a clip, with what is needed to lay it over the clip's pictures."""
 
     motion: Motion
-    tracking: Tracking
+    tracking: Tracking  # of the first shot with the face
     crop: HeadCrop  # the square that the tracking's camera sees
     times_s: np.ndarray  # [F] of the clip's own frames
     found: np.ndarray  # [F] bool: the face was seen
+    shots: tuple[Shot, ...]  # between the clip's cuts; long ones in parts
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A shot, or CHUNK_FRAMES of a long one, tracked."""
+
+    tracking: Tracking
+    crop: HeadCrop
+    codes: ExpressionCode
+    found: np.ndarray
+    last: Face
 
 
 def track_clip(
     path: str | Path,
     head: HeadModel,
+    choice: Choice | None = None,
     *,
     face_index: int | None = None,
     frames_per_second: float | None = None,
+    smoothing: Smoothing | None = None,
     watch: Watch | None = None,
 ) -> ClipMotion:
     """Codes of every frame of a clip at a fixed rate (the clip's own, if none is given), with its
-    sound. Frames without the face hold the code of the one before."""
+    sound. Frames without the face hold the code of the one before.
+
+    Shots between cuts are tracked apart, each with an identity of its own, forward and backward in
+    time. Memory grows by 300 bytes a frame only; the sound of clips longer than LONGEST_SOUND_S is
+    left out.
+    """
     path = Path(path)
+    choice = choice or Choice(size=face_index)
     info = read_video_info(path)
-    track = track_faces(_watched(read_video(path), info, watch), face_index=face_index)
+    times: list[float] = []
+    shots: list[Shot] = []
+    pieces: list[_Piece | None] = []
+    numbered = _in_shots(_watched(read_video(path), info, watch))
+    before: _Piece | None = None
+    for (_, chunk), group in groupby(numbered, key=lambda pair: pair[0]):
+        first = len(times)
+        unread = _noting_times(group, times)
+        piece, problem = _track_piece(unread, head, choice, before if chunk else None)
+        for _ in unread:  # what a failure left
+            pass
+        before = piece or (before if chunk else None)
+        pieces.append(piece)
+        shots.append(Shot(first, len(times), problem))
+    tracked = [piece for piece in pieces if piece is not None]
+    if not tracked:
+        raise UserError(
+            shots[0].problem
+            if len(shots) == 1 and shots[0].problem
+            else f"no face was found in any frame of {path.name}; give a clip that shows one face "
+            "from the front, upright and well lit"
+        )
+    rate = _rate(np.array(times), info)
+    codes = _joined(pieces, shots, rate, head.expression_names, smoothing or Smoothing())
+    found = np.concatenate(
+        [
+            np.zeros(shot.stop - shot.first, bool) if piece is None else piece.found
+            for shot, piece in zip(shots, pieces)
+        ]
+    )
+    motion = _timed(path, info, codes, np.array(times), rate, head)
+    if frames_per_second is not None:
+        motion = motion.resample(frames_per_second)
+    return ClipMotion(
+        motion, tracked[0].tracking, tracked[0].crop, np.array(times), found, tuple(shots)
+    )
+
+
+def _noting_times(
+    group: Iterator[tuple[tuple[int, int], Frame]], times: list[float]
+) -> Iterator[Frame]:
+    for _, frame in group:
+        times.append(frame.time_s)
+        yield frame
+
+
+def _in_shots(frames: Iterable[Frame]) -> Iterator[tuple[tuple[int, int], Frame]]:
+    """Frames with the number of their shot, and of its part where it is long."""
+    cuts = CutFinder()
+    shot, begun = 0, 0
+    for index, frame in enumerate(frames):
+        if cuts(frame.image):
+            shot, begun = shot + 1, index
+        yield (shot, (index - begun) // CHUNK_FRAMES), frame
+
+
+def _track_piece(
+    frames: Iterator[Frame], head: HeadModel, choice: Choice, before: _Piece | None
+) -> tuple[_Piece | None, str | None]:
+    """A shot, or the next part of one with the identity of the part before; or why it failed."""
+    choose = choice if before is None else nearest_to(before.last)
+    try:
+        track = track_faces(frames, choose=choose)
+    except UserError as error:
+        return None, str(error)
     found = np.flatnonzero(track.found)
     if not len(found):
-        raise UserError(
-            f"no face was found in any frame of {path.name}; give a clip that shows one face from "
-            "the front, upright and well lit"
-        )
-    crop = stable_head_crop(track.landmarks, CROP_PX)
+        return None, "no face was found in the shot"
+    crop = stable_head_crop(track.landmarks, CROP_PX) if before is None else before.crop
     landmarks = crop.to_crop(track.landmarks)
-    even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
-    tracking = track_support(landmarks[found[even]], CROP_PX, head)
-    codes = track_frames(tracking, landmarks, temporal=True)
+    if before is None:
+        even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
+        tracking = track_support(landmarks[found[even]], CROP_PX, head)
+        start = None
+    else:
+        tracking, start = before.tracking, before.codes.at(len(before.codes.coefficients) - 1)
+    forward = track_frames(tracking, landmarks, temporal=True, previous=start)
+    last_code = forward.at(len(landmarks) - 1)
+    backward = track_frames(tracking, landmarks[::-1].copy(), temporal=True, previous=last_code)
+    codes = half_way(forward, backward.at(torch.arange(len(landmarks) - 1, -1, -1)))
+    last = track.face(int(found[-1]))
+    assert last is not None
+    return _Piece(tracking, crop, codes, track.found, last), None
 
-    rate = _rate(track.times_s, info)
-    times_s = track.times_s
+
+def _joined(
+    pieces: Sequence[_Piece | None],
+    shots: Sequence[Shot],
+    rate: float,
+    names: tuple[str, ...],
+    smoothing: Smoothing,
+) -> ExpressionCode:
+    """All codes, each shot smoothed by itself; a shot without the face is at rest."""
+    parts: list[ExpressionCode] = []
+    for shot, piece in zip(shots, pieces):
+        if piece is None:
+            rest = ExpressionCode.neutral(shot.stop - shot.first, coefficient_count=len(names))
+            parts.append(rest)
+        else:
+            parts.append(smooth_clip(piece.codes, rate, names, smoothing))
+    return ExpressionCode(*(torch.cat(values) for values in zip(*parts)))
+
+
+def _timed(
+    path: Path,
+    info: VideoInfo,
+    codes: ExpressionCode,
+    times_s: np.ndarray,
+    rate: float,
+    head: HeadModel,
+) -> Motion:
+    """The codes at a fixed rate, with the clip's sound."""
     if len(times_s) > 1 and not np.allclose(
         times_s, np.arange(len(times_s)) / rate, atol=_STEADY_S + 0.25 / rate
     ):
         grid_s = np.arange(max(1, round(times_s[-1] * rate) + 1)) / rate
         positions = np.interp(grid_s, times_s, np.arange(len(times_s)))
         codes = interpolate_codes(codes, torch.from_numpy(positions))
-    sound = read_audio(path) if info.has_audio else None
-    motion = Motion(
+    sound = None
+    if info.has_audio and times_s[-1] > LONGEST_SOUND_S:
+        logger.warning(
+            "%s is longer than %d minutes, so its sound is left out of the motion",
+            path.name,
+            LONGEST_SOUND_S // 60,
+        )
+    elif info.has_audio:
+        sound = read_audio(path)
+    return Motion(
         codes,
         rate,
         extra_names=head.expression_names[52:],
         audio=None if sound is None else torch.from_numpy(sound[0]),
         audio_rate=None if sound is None else sound[1],
     )
-    if frames_per_second is not None:
-        motion = motion.resample(frames_per_second)
-    return ClipMotion(motion, tracking, crop, times_s, track.found)
 
 
 def crops_at(clip: Path, crop: HeadCrop, times_s: Iterable[float]) -> Iterator[np.ndarray]:

@@ -1,18 +1,14 @@
-"""Commands that look at photos and clips: `create`, `reenact`, `track`, `demo`, `benchmark`."""
+"""Commands that look at photos and clips: `create`, `demo`, `benchmark`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import tyro
 
 from avatar3d.config import FromPreset
 from avatar3d.errors import UserError
-from recon.console import stage_bars, warnings_said
 from recon.pipeline import CreateConfig
 
 if TYPE_CHECKING:
@@ -64,92 +60,6 @@ def create(
     )
 
 
-def reenact(
-    avatar: tyro.conf.Positional[Path],
-    /,
-    driver: Path,
-    output: Output,
-    size: int = 512,
-    side_by_side: bool = False,
-    face: int | None = None,
-    head: str | None = None,
-) -> None:
-    """Move an avatar as the person in a clip moves, with the clip's sound.
-
-    Args:
-        avatar: The .avatar file.
-        driver: The clip to follow.
-        output: The video (.mp4).
-        size: Side of the picture in pixels.
-        side_by_side: Show the driver beside the avatar.
-        face: Which face of the clip where there are several; 0 is the largest.
-        head: Head model (name, or path of its file) if not the one that the avatar names.
-    """
-    from avatar3d.animation import portrait_camera
-    from avatar3d.asset import read_avatar
-    from avatar3d.heads import load_head
-    from recon.clip_motion import crops_at, track_clip
-    from recon.reenact import transfer
-    from render.commands import check_output, check_size, write_video
-
-    started = time.perf_counter()
-    check_output(output, (".mp4",))
-    check_size(size)
-    loaded = read_avatar(avatar, None if head is None else load_head(head))
-    with stage_bars() as watch, warnings_said():
-        clip = track_clip(
-            driver, loaded.head, face_index=face, watch=lambda *at: watch("track", *at)
-        )
-        motion = transfer(clip.motion)
-        beside = None
-        if side_by_side:
-            times_s = (index / motion.frames_per_second for index in range(len(motion)))
-            beside = _resized(crops_at(driver, clip.crop, times_s), size)
-    write_video(loaded, motion, portrait_camera(loaded, size), output, started, beside)
-
-
-def track(
-    clip: tyro.conf.Positional[Path],
-    /,
-    output: Output,
-    fps: float | None = None,
-    face: int | None = None,
-    head: str = "default",
-) -> None:
-    """Read the motion of the face in a clip: expressions and pose of every frame, and the sound.
-
-    Args:
-        clip: The video.
-        output: Motion as .npz (everything) or .csv (Live Link Face: no sound, no translation).
-        fps: Frames a second of the motion; the clip's own if not given.
-        face: Which face where there are several; 0 is the largest.
-        head: Head model that is laid over the face: default, ict, or the path of its file.
-    """
-    from avatar3d.heads import load_head
-    from recon.clip_motion import track_clip
-    from render.commands import check_output, check_rate
-
-    started = time.perf_counter()
-    check_output(output, (".npz", ".csv"))
-    check_rate(fps)
-    model = load_head(head)
-    with stage_bars() as watch, warnings_said():
-        tracked = track_clip(
-            clip,
-            model,
-            face_index=face,
-            frames_per_second=fps,
-            watch=lambda *at: watch("track", *at),
-        )
-    tracked.motion.save(output)
-    missed = int((~tracked.found).sum())
-    print(
-        f"wrote {output} ({len(tracked.motion)} frames, {tracked.motion.duration_s:.1f} s"
-        + (f", {missed} without the face" if missed else "")
-        + f") in {time.perf_counter() - started:.1f} s"
-    )
-
-
 def demo(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("out/demo"),
     preset: Preset = "default",
@@ -174,7 +84,9 @@ def demo(
 
 
 def benchmark(
-    name: tyro.conf.Positional[Literal["fewshot", "raster", "frame", "heads", "audio", "viewer"]],
+    name: tyro.conf.Positional[
+        Literal["fewshot", "raster", "frame", "heads", "audio", "viewer", "tracking", "codec"]
+    ],
     /,
     data: Path | None = None,
     methods: tuple[str, ...] = ("ours", "copy", "warp2d"),
@@ -197,9 +109,12 @@ def benchmark(
             rasterizer alone. frame: from an expression to a picture, and the steps of a fit. heads:
             how well a head model fits photos, and how its shapes move. audio: how well a voice drives a
             mouth, and how fast. viewer: weight and speed of the page, in Chromium.
+            tracking: the live tracker's speed, steadiness and error. codec: bits a second of the code
+            stream.
         data: fewshot: folder with the clips (or with a folder `clips`). heads: folder with the
             photos (or with a folder `photos`); without it only shapes are measured. audio: folder
-            with the clips and their manifest.json; without it people are not measured.
+            with the clips and their manifest.json; without it people are not measured. tracking,
+            codec: folder with clips and recorded motion; without it only painted heads.
         methods: fewshot: ours (avatars), ours-ff (the prior's answer without refinement),
             ours-noprior (refinement without prior), ours_start (neither), copy (the nearest support
             frame), warp2d (a 2D warp).
@@ -233,6 +148,10 @@ def benchmark(
         report = _heads(data, head, against, quick)
     elif name == "audio":
         report = _audio(data, quick)
+    elif name == "tracking":
+        report = _tracking(data, clips, head, quick)
+    elif name == "codec":
+        report = _codec(data, clips, quick)
     elif name == "viewer":
         report = _viewer(avatar, pictures, quick)
     else:
@@ -240,6 +159,21 @@ def benchmark(
     _leave(report, json, markdown)
     if pictures is not None:
         print(f"wrote the pictures into {pictures}")
+
+
+def _tracking(data: Path | None, clips: tuple[str, ...], head: str, quick: bool) -> Report:
+    from recon.benchmark.driving.inputs import clips_of, speech_of
+    from recon.benchmark.driving.tracking import run_tracking
+
+    found = clips_of(data, clips)[: 1 if quick else None]
+    return run_tracking(found, speech_of(data), head, quick=quick)
+
+
+def _codec(data: Path | None, clips: tuple[str, ...], quick: bool) -> Report:
+    from recon.benchmark.driving.codec import run_codec
+    from recon.benchmark.driving.inputs import motions_of
+
+    return run_codec(motions_of(data, clips, quick), quick=quick)
 
 
 def _viewer(avatar: Path | None, pictures: Path | None, quick: bool) -> Report:
@@ -330,10 +264,3 @@ def _leave(report: Report, json: Path | None, markdown: Path | None) -> None:
         print(f"wrote {markdown}")
     if json is None and markdown is None:
         print(report.markdown())
-
-
-def _resized(pictures: Iterable[np.ndarray], size_px: int) -> Iterator[np.ndarray]:
-    from recon.capture.opencv import cv2
-
-    for picture in pictures:
-        yield cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_AREA)

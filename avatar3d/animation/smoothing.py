@@ -143,11 +143,16 @@ def smooth_clip(
         return codes
     forward = _pass(codes, 1 / frames_per_second, names, smoothing, range(count))
     backward = _pass(codes, 1 / frames_per_second, names, smoothing, range(count - 1, -1, -1))
+    return half_way(forward, backward)
+
+
+def half_way(a: ExpressionCode, b: ExpressionCode) -> ExpressionCode:
+    """The middle between codes [T, ...]."""
     return ExpressionCode(
-        (forward.coefficients + backward.coefficients) / 2,
-        _between(forward.head_rotation, backward.head_rotation),
-        (forward.head_translation + backward.head_translation) / 2,
-        _between(forward.neck_rotation, backward.neck_rotation),
+        (a.coefficients + b.coefficients) / 2,
+        _between(a.head_rotation, b.head_rotation),
+        (a.head_translation + b.head_translation) / 2,
+        _between(a.neck_rotation, b.neck_rotation),
     )
 
 

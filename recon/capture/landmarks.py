@@ -9,7 +9,7 @@ face of 300 px, against 0.76 px for one static pass (13 photos).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,8 @@ from recon.capture.search import search_faces
 from recon.capture.warp import warp_affine
 
 logger = logging.getLogger(__name__)
+
+Chooser = Callable[[list["Face"], tuple[int, int]], "Face | None"]  # faces, width and height
 
 CHIN, FOREHEAD = 152, 10  # the ends of what "face height" means throughout
 MESH_POINTS = 468  # without the irises
@@ -156,10 +158,12 @@ def track_faces(
     face_index: int | None = None,
     min_height_px: float = MIN_FACE_HEIGHT_PX,
     model_path: str | Path | None = None,
+    choose: Chooser | None = None,
 ) -> FaceTrack:
     """Follow one face through the frames of a clip (read lazily, one frame is held at a time).
 
-    The face is chosen on the first frame that shows one, as for photos; where several are there,
+    The face is chosen on the first frame that shows one, as for photos or by `choose`, which may
+    wait for a later frame; where several are there,
     the one nearest to its last place is followed. A frame on which tracking fails is searched
     once more around that place, then left out (NaN).
     """
@@ -177,7 +181,12 @@ def track_faces(
         if last is None and (len(rows) < 5 or len(rows) % SEARCH_EVERY == 0):
             faces = detect(image, model_path=model_path)
             if faces:
-                last = choose_face(faces, name, face_index)
+                size_px = (image.shape[1], image.shape[0])
+                if choose is None:
+                    last = choose_face(faces, name, face_index)
+                else:
+                    last = choose(faces, size_px)
+            if last is not None:
                 mesh = open_face_mesh(
                     tracking=True,
                     max_faces=len(faces),

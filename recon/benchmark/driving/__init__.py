@@ -1,0 +1,1 @@
+"""How well faces become codes, and how few bits codes need."""
