@@ -7,6 +7,8 @@ The picture stays in the browser; only where the 478 points are comes here, and 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from avatar3d.errors import UserError
 from viewer.messages import Landmarks, Tracked
@@ -23,6 +25,7 @@ class FaceOfPage:
         self._head = head
         self._solver = None
         self._time_s = -np.inf
+        self._origin_m: Tensor | None = None
 
     def solve(self, seen: Landmarks) -> Tracked:
         """The code of what the page sees now; a sentence where there can be none."""
@@ -47,8 +50,15 @@ class FaceOfPage:
             self._solver = LiveSolver(load_head(self._head))
         elif seen.begin or seen.time_s < self._time_s:
             self._solver.recalibrate()
+            self._origin_m = None
         self._time_s = seen.time_s
         found = points.reshape(POINTS, 2) if len(points) else None
         frame = self._solver(found, sides, seen.time_s)
-        parts = (tuple(round(x, 5) for x in value.tolist()) for value in frame.code)
+        code = frame.code
+        # However the user sits before the camera, the avatar begins where it stands.
+        if self._origin_m is None and frame.status == "tracked":
+            self._origin_m = code.head_translation
+        moved = torch.zeros(3) if self._origin_m is None else code.head_translation - self._origin_m
+        values = (code.coefficients, code.head_rotation, moved, code.neck_rotation)
+        parts = (tuple(round(x, 5) for x in value.tolist()) for value in values)
         return Tracked(*parts, status=frame.status, problem=None)

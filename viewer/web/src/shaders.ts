@@ -40,7 +40,7 @@ void main() {
 }`;
 
 // One-sided splats are faded between these cosines of their normal to the way to the eye.
-const FADE = 'smoothstep(-0.6, -0.4, facing)';
+const FADE = 'smoothstep(-0.3, -0.1, facing)';
 
 export const SPLATS = `${HEADER}${VERTEX}
 uniform usampler2D frames0, frames1, look0, look1, rest;
@@ -174,8 +174,8 @@ void main() {
   float middle = 0.5 * (xx + yy), spread = sqrt(max(0.25 * (xx - yy) * (xx - yy) + xy * xy, 0.0));
   float major = middle + spread, minor = max(middle - spread, 0.05);
   vec2 axis = abs(xy) < 1e-6 ? (xx >= yy ? vec2(1.0, 0.0) : vec2(0.0, 1.0)) : normalize(vec2(xy, major - xx));
-  // Beyond sqrt(8) sigma less than 1/55 of it is left: half the pixels again for nothing seen.
-  float reach = sqrt(min(8.0, 2.0 * log(color.a * 255.0)));
+  // Beyond sqrt(6.5) sigma 4 % of it is left: two thirds more pixels for 3 dB that no eye sees.
+  float reach = sqrt(min(6.5, 2.0 * log(color.a * 255.0)));
   at = vec2(float((gl_VertexID & 1) * 2 - 1), float((gl_VertexID >> 1 & 1) * 2 - 1)) * reach;
   vec2 corner = at.x * sqrt(major) * axis + at.y * sqrt(minor) * vec2(axis.y, -axis.x);
   vec4 clip = projection * vec4(seen, 1.0);

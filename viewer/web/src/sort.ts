@@ -6,7 +6,7 @@ import type { Vec3 } from './math.ts';
 const BUCKETS = 1 << 14; // 0.03 mm of a head's depth
 // Cosine between a triangle's normal and the way to the eye below which its one-sided Gaussians
 // are left out. The shader has faded them to nothing by then (FADE in shaders.ts).
-export const CULL_COSINE = -0.7;
+export const CULL_COSINE = -0.4;
 
 export class Sorter {
   readonly order: Uint32Array;
