@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors.numpy import save_file
 
 from avatar3d.files import atomic_output
@@ -38,6 +38,7 @@ NOISE_M = 1.0e-3  # of a landmark in a frame, the motion of the head beside it t
 INDEPENDENT_FRAMES = 0.15  # neighbours in a clip repeat each other's errors
 CORRECTION_SHARE = 0.2  # of a shape's largest motion: how far its correction may well reach
 MAX_CORRECTION_M = 2.5e-3
+SMOOTH_M = (0.0025, 0.0025, 0.007)  # reach of the mean over neighbours: x, y, depth
 # Clips seldom show a coefficient near 1: what a correction of many millimetres says is a guess.
 LONGEST_M = 4e-3
 REACH_M = 0.012  # how far beside its landmarks a shape may move others
@@ -103,7 +104,9 @@ def learn_expressions(
         corrections = system.solve(spread, corrections)
         corrections = 0.5 * (corrections + corrections[sides][:, mirror] * flip)
         residuals.append(float(np.mean(lengths)))
-    return LearnedExpressions(saturated(corrections), residuals)
+    return LearnedExpressions(
+        saturated(smoothed(bare, head.expression_names, corrections)), residuals
+    )
 
 
 @dataclass(frozen=True)
@@ -165,9 +168,7 @@ def correction_spread(shape: LandmarkShape, names: Sequence[str]) -> Float[np.nd
     largest = size.max(axis=1, keepdims=True).clip(1e-9)
     distance2 = ((shape.neutral[:, None] - shape.neutral[None]) ** 2).sum(-1)
     near = np.exp(-distance2 / REACH_M**2)
-    # What goes down with the jaw and what stays touch at the lips, but do not move each other.
-    drop = -motion[names.index("jawOpen"), :, 1]
-    lower = drop > LOWER_SHARE * drop.max()
+    lower = below_lips(shape, names)
     near[lower[:, None] != lower] = 0.0
     acts = np.minimum(1.0, 2.0 * (near[None] * (size / largest)[:, None]).max(-1))
     from_lids = np.sqrt(distance2[:, list(EYES)].min(1))
@@ -179,6 +180,28 @@ def correction_spread(shape: LandmarkShape, names: Sequence[str]) -> Float[np.nd
     spread = acts * free * np.minimum(CORRECTION_SHARE * largest, MAX_CORRECTION_M)
     spread[[name.startswith(UNTOUCHED) for name in names]] = 0.0
     return spread
+
+
+def below_lips(shape: LandmarkShape, names: Sequence[str]) -> Bool[np.ndarray, " 478"]:
+    """What goes down with the jaw: it touches the rest at the lips, but neither moves the other."""
+    opened = shape.points(np.eye(len(names))[[names.index("jawOpen")]])[0]
+    drop = shape.neutral[:, 1] - opened[:, 1]
+    return drop > LOWER_SHARE * drop.max()
+
+
+def smoothed(
+    shape: LandmarkShape, names: Sequence[str], corrections: Float[np.ndarray, "E 478 3"]
+) -> Float[np.ndarray, "E 478 3"]:
+    """Means over neighbours on the same side of the lips; over more of them in depth, which mostly
+    frontal faces hardly tell."""
+    distance2 = ((shape.neutral[:, None] - shape.neutral[None]) ** 2).sum(-1)
+    lower = below_lips(shape, names)
+    result = np.empty_like(corrections)
+    for axis, reach_m in enumerate(SMOOTH_M):
+        near = np.exp(-distance2 / reach_m**2) * (lower[:, None] == lower)
+        near /= near.sum(1, keepdims=True)
+        result[..., axis] = corrections[..., axis] @ near.T
+    return result
 
 
 def saturated(corrections: Float[np.ndarray, "E 478 3"]) -> Float[np.ndarray, "E 478 3"]:

@@ -111,13 +111,13 @@ LEFT: dict[str, list[Stroke]] = {
         Stroke((7, -72), (0.0, 3.0, 0.7), (13, 9), -1),
     ],
     "mouthRollLower": [
-        Stroke((7, -71), (0.0, -0.5, -7.0), (15, 4.8), -1),
-        Stroke((7, -77), (0.0, 4.6, -3.0), (16, 6), -1),
+        Stroke((7, -71), (0.0, -0.5, -5.8), (15, 4.8), -1),
+        Stroke((7, -77), (0.0, 4.6, -2.6), (16, 6), -1),
         Stroke((6, -92), (0.0, 2.2, 0.6), (16, 12)),
     ],
     "mouthRollUpper": [
-        Stroke((7, -65), (0.0, -0.6, -7.5), (15, 4.2), 1),
-        Stroke((7, -58.5), (0.0, -4.4, -3.7), (16, 5.0), 1),
+        Stroke((7, -65), (0.0, -0.6, -6.0), (15, 4.2), 1),
+        Stroke((7, -58.5), (0.0, -4.4, -3.0), (16, 5.0), 1),
         Stroke((6, -50), (0.0, -1.5, 0.2), (16, 8), 1),
     ],
     "mouthFunnel": [
@@ -138,7 +138,7 @@ BOTH_SIDES = {
 }  # fmt: skip
 SEALED = {
     "mouthPressLeft", "mouthShrugLower", "mouthShrugUpper", "cheekPuff", "mouthLeft",
-    "mouthFrownLeft", "mouthDimpleLeft",
+    "mouthFrownLeft", "mouthDimpleLeft", "mouthStretchLeft",
 }  # fmt: skip
 LIP_SHARES = (0.5, 0.32, 0.14)  # of what closes the lips, by loop from the border outwards
 # How far (metres) a corner may go inwards, so that both together leave a mouth.

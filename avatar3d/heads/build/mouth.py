@@ -21,9 +21,9 @@ class MouthFrame:
 
     def __init__(self, skin: Skin):
         self.stomion = 0.5 * (skin.face[13] + skin.face[14])
-        self.upper_front = self.stomion + (0.0, -0.0022, -0.0075)  # edge of the upper incisors
+        self.upper_front = self.stomion + (0.0, -0.0022, -0.0090)  # edge of the upper incisors
         # At rest the teeth stand a little apart (the freeway space).
-        self.lower_front = self.stomion + (0.0, -0.0034, -0.0100)
+        self.lower_front = self.stomion + (0.0, -0.0034, -0.0113)
 
 
 def add_cavity(mesh: HalfMesh, skin: Skin, mouth: MouthFrame) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avatar3d.codes import ARKIT_NAMES, ExpressionCode
+from avatar3d.geometry import rotation_vector_to_quaternion
 from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build import landmarks as lm
 from avatar3d.heads.build.__main__ import DEFAULT_PATH, build
@@ -233,3 +234,72 @@ def test_building_is_deterministic(tmp_path: Path):
     torch.testing.assert_close(
         again.expression_basis, committed.expression_basis, atol=2e-4, rtol=0
     )
+
+
+LIP_SHAPES = [name for name in ARKIT_NAMES if name.startswith(("mouth", "cheekPuff", "noseSneer"))]
+
+
+def test_no_sum_of_shapes_pushes_the_lips_through_each_other(head: HeadModel):
+    """The gap of a sum is the sum of the gaps: none may be negative, but that of mouthClose."""
+    rest = lip_gap(head)[:, 1]
+    for name in LIP_SHAPES:
+        if name != "mouthClose":
+            assert (lip_gap(head, **{name: 1.0})[:, 1] - rest).min() > -0.1 * MM, name
+    random = np.random.default_rng(0)
+    for _ in range(4):
+        code = {name: float(random.random()) for name in LIP_SHAPES if name != "mouthClose"}
+        assert lip_gap(head, **code)[:, 1].min() > -1.0 * MM
+
+
+@pytest.mark.parametrize(
+    "code",
+    [{"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0, "jawOpen": 1.0},
+     {"mouthPucker": 1.0, "jawOpen": 1.0}, {"mouthFunnel": 1.0, "mouthPucker": 1.0},
+     {"mouthStretchLeft": 1.0, "mouthStretchRight": 1.0, "jawOpen": 0.5}],
+)  # fmt: skip
+def test_the_mouth_keeps_its_corners_apart(head: HeadModel, code: dict[str, float]):
+    """Along both lips the landmarks stay in order, from the middle to a corner on its own side."""
+    points = landmarks(head, posed(head, **code))
+    for lip in (lm.LIP_INNER[:6], lm.LIP_INNER[:4:-1]):
+        assert np.diff(points[lip, 0]).min() > -0.5 * MM
+        assert points[lip[-1], 0] > 3 * MM
+
+
+@pytest.mark.parametrize("squint", [0.5, 1.0])
+def test_lids_that_blink_and_squint_stay_outside_the_eyeball(head: HeadModel, squint: float):
+    lids = eye_triangles(
+        head, posed(head, eyeBlinkLeft=1.0, eyeSquintLeft=squint), "eyelids"
+    )  # additive: the sum of two slides leaves the sphere a little
+    front = lids[lids[:, :, 2].min(1) > 0.006]
+    assert np.linalg.norm(front - LEFT_EYE, axis=2).min() > body.EYEBALL_RADIUS - 0.3 * MM
+
+
+@pytest.mark.parametrize("name", ["mouthRollLower", "mouthRollUpper", "mouthStretchLeft"])
+def test_closed_lips_hide_the_teeth(head: HeadModel, name: str):
+    vertices = posed(head, **{name: 1.0})
+    lips = torch.tensor([PART_INDEX["face"], PART_INDEX["mouth"]])
+    triangles = vertices[head.triangles[torch.isin(head.triangle_part, lips)].numpy()]
+    mouth = np.abs(triangles.mean(1) - (0.0, -0.068, 0.02)) < (0.05, 0.04, 0.06)
+    teeth = torch.tensor([PART_INDEX["upper_teeth"], PART_INDEX["lower_teeth"]])
+    own = head.triangles[torch.isin(head.triangle_part, teeth)].unique().numpy()
+    assert covered(vertices[own], triangles[mouth.all(1)]).mean() > 0.99
+
+
+@pytest.mark.parametrize("turn", [(0, 60, 0), (40, 0, 0), (-40, 0, 0), (0, 0, 30), (30, 45, 20)])
+def test_the_neck_bends_without_collapse(head: HeadModel, turn: tuple[float, float, float]):
+    """Skinned between head and bust, the neck keeps its girth, and its skin does not turn over."""
+    rotation = rotation_vector_to_quaternion(torch.deg2rad(torch.tensor(turn, dtype=torch.float)))
+    code = ExpressionCode.from_named()
+    turned = code._replace(head_rotation=rotation, neck_rotation=rotation)
+    neck = head.triangles[head.triangle_part == PART_INDEX["neck"]]
+    vertices = head.vertices(None, turned)
+
+    def areas(points: torch.Tensor) -> torch.Tensor:
+        corners = points[neck]
+        return torch.linalg.cross(
+            corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+        ).norm(dim=1)
+
+    ratio = areas(vertices) / areas(head.neutral)
+    assert 0.6 < float(areas(vertices).sum() / areas(head.neutral).sum()) < 1.5
+    assert float((ratio < 0.1).float().mean()) < 0.02
