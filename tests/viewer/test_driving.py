@@ -126,7 +126,7 @@ def test_a_dropped_photo_becomes_the_avatar_on_the_page(chromium: Any, tmp_path:
         assert page.evaluate("() => avatar3d.viewer.avatars[0].asset.count") >= 10_000
         page.get_by_role("tab", name="Save").click()
         with page.expect_download() as download:
-            page.get_by_text("Download .avatar").click()
+            page.get_by_role("link", name="Download .avatar").click()
         from avatar3d.avatar import Avatar
 
         kept = tmp_path / "kept.avatar"
