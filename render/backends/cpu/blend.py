@@ -242,14 +242,18 @@ def _begin(left, top, width, height, state):
     """State of an empty tile: nothing drawn, pixels outside of the picture done. Returns which
     blocks are alive."""
     state[:] = _F(0)
+    if left + TILE_PX <= width and top + TILE_PX <= height:
+        for block in range(BLOCKS):
+            for k in range(LANES):
+                state[4 * LANES * block + k] = _F(1)
+        return (1 << BLOCKS) - 1
     alive = 0
     for block in range(BLOCKS):
         x0, y0 = left + BLOCK_PX * (block % 4), top + BLOCK_PX * (block // 4)
         if x0 < width and y0 < height:
             alive |= 1 << block
-        whole = x0 + BLOCK_PX <= width and y0 + BLOCK_PX <= height
         for k in range(LANES):
-            inside = whole or (x0 + k % BLOCK_PX < width and y0 + k // BLOCK_PX < height)
+            inside = x0 + k % BLOCK_PX < width and y0 + k // BLOCK_PX < height
             state[4 * LANES * block + k] = _F(1) if inside else _F(-1)
     return alive
 
