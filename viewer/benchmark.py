@@ -141,15 +141,14 @@ def _measure(browser: Any, avatar: Avatar, count: int, frames: int, pictures: Pa
         for _ in range(3):
             shown.goto(server.url)
             first_s = min(first_s, shown.evaluate("() => firstPicture") / 1e3)
+        if pictures is not None:
+            shown.screenshot(path=str(pictures / f"viewer_{count}.png"))
         layers_head, layers = shown.evaluate(_LAYERS, _chin_row(avatar))
         if not layers_head > 1:
             raise UserError(
                 "the page drew no head, so its times would mean nothing; expected several layers of "
                 f"Gaussians on it, got {layers_head:.1f}: see what Chromium says of WebGL2"
             )
-        if pictures is not None:
-            shown.evaluate("() => { avatar3d.viewer.suspended = false; }")
-            shown.screenshot(path=str(pictures / f"viewer_{count}.png"))
         drawn = shown.evaluate("() => avatar3d.viewer.renderer.stats.drawn")
         textures = shown.evaluate("() => avatar3d.viewer.renderer.textureBytes")
         draw_ms = shown.evaluate(_DRAW)
