@@ -131,6 +131,8 @@ def _write_npz(motion: Motion, path: Path) -> None:
     if motion.audio is not None and motion.audio_rate is not None:
         arrays["audio"] = motion.audio.detach().cpu().to(torch.float32).numpy()
         arrays["audio_rate"] = np.array(motion.audio_rate, np.int64)
+    # The reader takes arrays in C order only; sound often comes with its channels turned.
+    arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     with open(path, "wb") as file:
         np.savez_compressed(
             file,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,13 +106,13 @@ class Osc:
     def __init__(self, host: str, port: int) -> None:
         self._bundle = require("pythonosc.osc_bundle_builder", extra="drive")
         self._message = require("pythonosc.osc_message_builder", extra="drive")
-        client = require("pythonosc.udp_client", extra="drive")
         try:
-            self._client = client.UDPClient(host, port)
+            self._address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)[0][4]
         except OSError as error:
             raise UserError(
                 f"no machine named {host!r} is known ({error.strerror}); give --address HOST:PORT"
             ) from None
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def send(self, code: ExpressionCode, time_s: float) -> bool:
         del time_s
@@ -122,12 +123,13 @@ class Osc:
                 message.add_arg(argument)
             bundle.add_content(message.build())
         try:
-            self._client.send(bundle.build())
+            self._socket.sendto(bundle.build().dgram, self._address)
         except OSError:
             return True  # a network that is down for a moment loses codes, no more
         return True
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._socket.close()
 
 
 def vmc_messages(code: ExpressionCode) -> list[tuple[str, list[str | float]]]:
