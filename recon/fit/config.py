@@ -49,6 +49,8 @@ class RefineConfig:
     # photo's every pixel fit no other pose, so only what neighbours share is learned from it.
     color_smoothness: float = 12.0
     color_prior: float = 0.5
+    # What a prior says of the shading is worth more than what one photo says.
+    learned_color_prior: float = 60.0
     scale_range: tuple[float, float] = (0.25, 2.2)  # of the footprint
     max_opacity_logit: float = 6.0
     max_offset_m: float = 0.06  # long hair; nothing of a head stands farther off

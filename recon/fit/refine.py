@@ -128,7 +128,8 @@ class _Model:
         reach_m = geometry * coarse.clamp(0.5, 4.0)
         logit, reach = config.max_opacity_logit, config.max_offset_m
         share = 1.0 / len(codes.coefficients)
-        color = _Regularity(share * config.color_smoothness, share * config.color_prior)
+        hold = config.color_prior if start.basis is None else config.learned_color_prior
+        color = _Regularity(share * config.color_smoothness, share * hold)
         self._steps = [
             _Steps(values.offsets, reach_m, rates.offsets, (-reach, reach)),
             _Steps(values.rotations, geometry, rates.rotations),
