@@ -23,10 +23,13 @@ COMMANDS = [
     "heads",
     "import",
     "inspect",
+    "motion",
     "reenact",
     "render",
+    "speak",
     "track",
     "view",
+    "voice",
 ]
 
 

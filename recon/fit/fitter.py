@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from avatar3d.avatar import Avatar
 from avatar3d.binding import Binding
@@ -36,8 +35,8 @@ class FitConfig:
 class Prior(Protocol):
     """What other people taught: `recon.prior.Prior`, which stands above the fit."""
 
-    def start(self, start: Start, template: Template, coefficients: Tensor) -> Start:
-        """The start as it should be; coefficients [F, E] of the support frames."""
+    def start(self, start: Start, template: Template, shots: int) -> Start:
+        """The start as it should be, given so many support frames."""
         ...
 
 
@@ -73,14 +72,12 @@ def fit_avatar(
         frontal = most_frontal(tracking.codes)
         start = start_attributes(template, sightings, frontal, config.light_ridge)
         if prior is not None:
-            start = prior.start(start, template, tracking.codes.coefficients)
+            start = prior.start(start, template, len(observations))
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
         progress=progress,
     )  # fmt: skip
-    unrefined = Avatar(
-        tracking.head, tracking.identity, start.attributes, start.basis, light=start.light
-    )
+    unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(

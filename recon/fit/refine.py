@@ -115,9 +115,7 @@ class _Model:
                 for f in fields(Attributes)
             )
         )
-        self.basis = _start_basis(
-            codes.coefficients, template.count, config.basis_rank, start.basis
-        )
+        self.basis = _start_basis(codes.coefficients, template.count, config.basis_rank)
         self._smoothness = Smoothness(template)
         footprint = torch.from_numpy(start.footprint_m)[:, None].log()
         low, high = (footprint + math.log(limit) for limit in config.scale_range)
@@ -128,7 +126,7 @@ class _Model:
         reach_m = geometry * coarse.clamp(0.5, 4.0)
         logit, reach = config.max_opacity_logit, config.max_offset_m
         share = 1.0 / len(codes.coefficients)
-        hold = config.color_prior if start.basis is None else config.learned_color_prior
+        hold = config.learned_color_prior if start.learned else config.color_prior
         color = _Regularity(share * config.color_smoothness, share * hold)
         self._steps = [
             _Steps(values.offsets, reach_m, rates.offsets, (-reach, reach)),
@@ -295,47 +293,24 @@ class _FrameOrder:
         return self._queue.pop()
 
 
-def _start_basis(
-    coefficients: Tensor, count: int, rank: int, known: ExpressionBasis | None
-) -> ExpressionBasis | None:
-    """What the prior knows of the look's change with the code, and room for this person's own: a
-    basis whose weights are the frames' principal codes, whitened; it changes nothing yet."""
+def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis | None:
+    """A basis whose weights are the frames' principal codes, whitened; it changes nothing yet."""
     frames = len(coefficients)
     mean = coefficients.mean(0)
     _, singular, directions = torch.linalg.svd(coefficients - mean, full_matrices=False)
     # A direction that the frames hardly vary along cannot be learned from them.
     rank = min(rank, frames // 4, int((singular > 0.05 * math.sqrt(frames)).sum()))
     if rank == 0:
-        return known and _learnable(known)
+        return None
     scale = singular[:rank] / math.sqrt(frames) + 0.03
     projection = directions[:rank].T / scale
     weights = (coefficients - mean) @ projection
-    own = ExpressionBasis(
+    return ExpressionBasis(
         mean=mean,
         projection=projection,
         limits=torch.stack([weights.min(0).values, weights.max(0).values]),
-        offsets=torch.zeros(rank, count, 3),
-        colors=torch.zeros(rank, count, 3),
-    )
-    return _learnable(own if known is None else _joined(known, own))
-
-
-def _joined(first: ExpressionBasis, second: ExpressionBasis) -> ExpressionBasis:
-    """Both, side by side; they must have the same mean."""
-    return ExpressionBasis(
-        mean=second.mean,
-        projection=torch.cat([first.projection, second.projection], dim=1),
-        limits=torch.cat([first.limits, second.limits], dim=1),
-        offsets=torch.cat([first.offsets, second.offsets]),
-        colors=torch.cat([first.colors, second.colors]),
-    )
-
-
-def _learnable(basis: ExpressionBasis) -> ExpressionBasis:
-    return replace(
-        basis,
-        offsets=basis.offsets.detach().clone().requires_grad_(),
-        colors=basis.colors.detach().clone().requires_grad_(),
+        offsets=torch.zeros(rank, count, 3, requires_grad=True),
+        colors=torch.zeros(rank, count, 3, requires_grad=True),
     )
 
 

@@ -44,15 +44,15 @@ class Judge:
         self._episode = episode
         self._lit = template.lit
 
-    def loss(self, start: Start, query: int, background: int) -> Tensor:
+    def loss(
+        self, start: Start, query: int, background: int, basis: ExpressionBasis | None = None
+    ) -> Tensor:
         """L1 + SSIM on the person, the face counting more, and L1 on the matte."""
         episode = self._episode
         code = episode.query_codes.at(query)
         with torch.no_grad():
             frames = self.binding.frames(code)
-        gaussians = pose_gaussians(
-            frames, code, start.attributes, start.basis, start.light, self._lit
-        )
+        gaussians = pose_gaussians(frames, code, start.attributes, basis, start.light, self._lit)
         backdrop = torch.tensor(BACKGROUNDS[background])
         rendering = rasterize(gaussians, episode.camera, background=backdrop)
         valid = episode.valid.float()
@@ -62,13 +62,17 @@ class Judge:
         return colors + _ALPHA_WEIGHT * alpha
 
     def gradients(
-        self, start: Start, queries: Sequence[int], background: int
+        self,
+        start: Start,
+        queries: Sequence[int],
+        background: int,
+        basis: ExpressionBasis | None = None,
     ) -> tuple[float, Gradients]:
         """Mean loss over `queries`, and its gradient by `values_of` the start."""
         leaf = _as_leaves(start)
         total = 0.0
         for query in queries:  # one at a time: a graph of one render is all there is to keep
-            loss = self.loss(leaf, query, background) / len(queries)
+            loss = self.loss(leaf, query, background, basis) / len(queries)
             loss.backward()
             total += float(loss.detach())
         return total, {
@@ -96,12 +100,8 @@ class Judge:
             episode.camera,
             config,
         )
-        ended = still._replace(attributes=refined.attributes, basis=refined.basis)
-        loss, gradients = self.gradients(ended, queries, background)
-        if still.basis is not None:  # after it stands the person's own, which starts at nothing
-            rank = len(still.basis.offsets)
-            for name in ("basis_offsets", "basis_colors"):
-                gradients[name] = gradients[name][:rank]
+        ended = still._replace(attributes=refined.attributes)
+        loss, gradients = self.gradients(ended, queries, background, refined.basis)
         gradients.update(_by_confidence(still, ended, gradients))
         return loss, gradients
 
@@ -119,9 +119,6 @@ def values_of(start: Start) -> dict[str, Tensor]:
     values = {f.name: getattr(start.attributes, f.name) for f in fields(Attributes)}
     if start.light is not None:
         values["light"] = start.light
-    if start.basis is not None:
-        values["basis_offsets"] = start.basis.offsets
-        values["basis_colors"] = start.basis.colors
     return values
 
 
@@ -167,13 +164,7 @@ def _detached(start: Start) -> Start:
 
 
 def _mapped(start: Start, change) -> Start:
-    basis = start.basis
-    if basis is not None:
-        basis = ExpressionBasis(
-            basis.mean, basis.projection, change(basis.offsets), change(basis.colors), basis.limits
-        )
     return start._replace(
         attributes=Attributes(*(change(value) for value in start.attributes.__dict__.values())),
         light=None if start.light is None else change(start.light),
-        basis=basis,
     )

@@ -29,8 +29,6 @@ class Residuals(NamedTuple):
     log_scales: Tensor  # [N, 3]
     offsets: Tensor  # [N, 3]
     confidence: Tensor  # [N, 3] for look, opacity, geometry
-    basis_offsets: Tensor  # [K, N, 3]
-    basis_colors: Tensor  # [K, N, 3]
     light: Tensor  # [9, 3]
 
 
@@ -54,9 +52,8 @@ class _Block(nn.Module):
 class AnchorNetwork(nn.Module):
     """Features of the anchors [N, FEATURE_COUNT] -> residuals of their attributes."""
 
-    def __init__(self, basis_rank: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.basis_rank = basis_rank
         first = WIDTHS[0]
         self.enter = nn.Sequential(nn.Linear(FEATURE_COUNT, first), nn.SiLU())
         self.near = nn.Linear(3 * first, first)
@@ -68,8 +65,7 @@ class AnchorNetwork(nn.Module):
         self.up = nn.ModuleList(nn.Linear(WIDTHS[k], WIDTHS[k - 1]) for k in coarse)
         self.ascend = nn.ModuleList(_Block(WIDTHS[k]) for k in coarse)
         self.leave = nn.Sequential(nn.Linear(2 * first, 48), nn.SiLU())
-        outputs = sum(_FIELDS.values()) + 6 * basis_rank
-        self.attributes = nn.Linear(48, outputs)
+        self.attributes = nn.Linear(48, sum(_FIELDS.values()))
         self.light = nn.Linear(last, LIGHT_COUNT)
         for head in (self.attributes, self.light):
             nn.init.zeros_(head.weight)
@@ -92,13 +88,5 @@ class AnchorNetwork(nn.Module):
             value = self.ascend[index](value, surface.levels[index + 1])
             lifted = surface.lift[index](self.up[index](value))
             value = torch.cat([passed[0], lifted], -1) if index == 0 else passed[index] + lifted
-        told = self.attributes(self.leave(value))
-        colors, opacity, log_scales, offsets, confidence, basis = told.split(
-            [*_FIELDS.values(), 6 * self.basis_rank], dim=-1
-        )
-        by_movement = basis.unflatten(-1, (self.basis_rank, 2, 3)).permute(2, 1, 0, 3)
-        return Residuals(
-            colors, opacity, log_scales, offsets, confidence,
-            basis_offsets=by_movement[0], basis_colors=by_movement[1],
-            light=self.light(whole).view(9, 3),
-        )  # fmt: skip
+        fields = self.attributes(self.leave(value)).split([*_FIELDS.values()], dim=-1)
+        return Residuals(*fields, light=self.light(whole).view(9, 3))

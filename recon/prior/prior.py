@@ -2,8 +2,8 @@
 
 The start holds what the frames show. The network, which saw many people from few frames and was
 judged on others of the same people, says how that differs from what they look like in other poses:
-how colours move under the light, how hair stands, what lies where nothing was seen, how the look
-changes with the expression. It also says how freely refinement may then leave its answer.
+how colours move under the light, how hair stands, what lies where nothing was seen. It also says how
+freely refinement may then leave its answer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar import Attributes, ExpressionBasis
-from avatar3d.codes import ARKIT_INDEX
+from avatar3d.avatar import Attributes
 from avatar3d.light import neutral_light
 from avatar3d.template import Template
 from recon.fit.colors import MAX_ALBEDO
@@ -30,19 +29,9 @@ from recon.prior.surface import Surface, surface_of
 # Scales move little: wide Gaussians please every squared error and nobody's eye.
 _COLOR, _LOGIT, _LOG_SCALE, _LIGHT = 0.2, 2.0, 0.2, 0.3
 _OFFSET_IN_FOOTPRINTS = 1.0
-_BASIS_COLOR, _BASIS_OFFSET_IN_FOOTPRINTS = 0.2, 1.0
 _MAX_OFFSET_IN_FOOTPRINTS = 12.0
 _MAX_LOGIT = 6.0
-
-# Movements that change how skin looks, each a mean of coefficients: wrinkles, shadows, teeth.
-MOVEMENTS: dict[str, tuple[str, ...]] = {
-    "jaw": ("jawOpen",),
-    "smile": ("mouthSmileLeft", "mouthSmileRight"),
-    "brows_up": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
-    "brows_down": ("browDownLeft", "browDownRight"),
-    "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
-    "pucker": ("mouthPucker", "mouthFunnel"),
-}
+_TURNED_AWAY = (-0.3, 0.1)  # cosines to the camera between which the prior falls silent
 
 
 class LearnedSteps(NamedTuple):
@@ -64,35 +53,34 @@ class Prior:
     steps: LearnedSteps
     name: str = "untrained"
 
-    def start(self, start: Start, template: Template, coefficients: Tensor) -> Start:
-        """The prior's answer to a start from frames with `coefficients` [F, E]."""
+    def start(self, start: Start, template: Template, shots: int) -> Start:
+        """The prior's answer to a start from so many support frames."""
         surface = surface_of(template)
         with torch.no_grad():
-            features = anchor_features(start, surface, len(coefficients))
+            features = anchor_features(start, surface, shots)
             residuals = self.network(features, surface)
-        return apply_residuals(start, residuals, surface, coefficients, self.steps)
+        return apply_residuals(start, residuals, surface, self.steps)
 
 
 def apply_residuals(
     start: Start,
     residuals: Residuals,
     surface: Surface,
-    coefficients: Tensor,
     steps: LearnedSteps,
 ) -> Start:
     """A start moved by the network's residuals; differentiable in them."""
-    attributes = start.attributes
+    attributes, heard = start.attributes, _reach(start, surface)
     footprint = torch.from_numpy(start.footprint_m)[:, None]
     reach = _MAX_OFFSET_IN_FOOTPRINTS * footprint
-    offsets = _OFFSET_IN_FOOTPRINTS * footprint * residuals.offsets
-    logits = attributes.opacity_logits + _LOGIT * residuals.opacity[:, 0]
-    log_scales = attributes.log_scales + _LOG_SCALE * torch.tanh(residuals.log_scales)
+    offsets = _OFFSET_IN_FOOTPRINTS * footprint * heard * residuals.offsets
+    logits = attributes.opacity_logits + _LOGIT * (heard * residuals.opacity)[:, 0]
+    log_scales = attributes.log_scales + _LOG_SCALE * heard * torch.tanh(residuals.log_scales)
     moved = Attributes(
         offsets=attributes.offsets + torch.minimum(torch.maximum(offsets, -reach), reach),
         rotations=attributes.rotations,
         log_scales=log_scales,
         opacity_logits=logits.clamp(-_MAX_LOGIT, _MAX_LOGIT),
-        colors=(attributes.colors + _COLOR * residuals.colors).clamp(0.0, MAX_ALBEDO),
+        colors=(attributes.colors + _COLOR * heard * residuals.colors).clamp(0.0, MAX_ALBEDO),
     )
     light = neutral_light() if start.light is None else start.light
     grown = log_scales.detach()[:, :2].mean(1) - attributes.log_scales[:, :2].mean(1)
@@ -108,29 +96,26 @@ def apply_residuals(
         confidence=confidence,
         footprint_m=(start.footprint_m * grown.exp().numpy()).astype(np.float32),
         light=light + _LIGHT * residuals.light,
-        basis=_basis(residuals, footprint, coefficients),
+        learned=True,
     )
 
 
-def _basis(residuals: Residuals, footprint: Tensor, coefficients: Tensor) -> ExpressionBasis:
-    """The look was seen at the support frames' mean code: there the basis changes nothing."""
-    projection = torch.zeros(coefficients.shape[1], len(MOVEMENTS))
-    for column, names in enumerate(MOVEMENTS.values()):
-        for name in names:
-            projection[ARKIT_INDEX[name], column] = 1.0 / len(names)
-    offsets = _BASIS_OFFSET_IN_FOOTPRINTS * footprint * residuals.basis_offsets
-    limit = torch.ones(len(MOVEMENTS))
-    return ExpressionBasis(
-        mean=coefficients.mean(0),
-        projection=projection,
-        offsets=offsets,
-        colors=_BASIS_COLOR * residuals.basis_colors,
-        limits=torch.stack([-limit, limit]),
-    )
+def _reach(start: Start, surface: Surface) -> Tensor:
+    """How far the prior is to be heard at every anchor, [N, 1] 0..1.
+
+    Clips seldom show the back of a head, so nobody ever told the network that it was wrong there;
+    nor on the sheet where no support frame showed anything.
+    """
+    near, far = _TURNED_AWAY
+    facing = ((start.facing - near) / (far - near)).clamp(0.0, 1.0)
+    facing = facing * facing * (3 - 2 * facing)
+    sheet = surface.region == REGIONS.index("sheet")
+    seen = torch.where(sheet, start.confidence.look[:, 0].clamp(max=1.0), 1.0)
+    return (facing * seen)[:, None]
 
 
 def untrained() -> Prior:
     """A prior that changes nothing: where training starts."""
     zero = torch.zeros(len(REGIONS))
-    network = AnchorNetwork(len(MOVEMENTS)).eval()
+    network = AnchorNetwork().eval()
     return Prior(network, LearnedSteps(zero, zero.clone(), zero.clone()))

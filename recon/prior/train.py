@@ -147,11 +147,10 @@ def _learn(
     gain = torch.from_numpy(1 + rng.uniform(-config.tint, config.tint, 3)).float()
     episode = tinted(coarser(episode, config.anchors), gain)
     surface = surface_of(template)
-    coefficients = episode.support_codes.coefficients
-    features = anchor_features(episode.start, surface, len(coefficients))
+    features = anchor_features(episode.start, surface, len(episode.support))
     torch.manual_seed(int(rng.integers(2**31)))  # what dropout forgets is part of the draw
     residuals = prior.network(features, surface)
-    start = apply_residuals(episode.start, residuals, surface, coefficients, prior.steps)
+    start = apply_residuals(episode.start, residuals, surface, prior.steps)
     judge = Judge(episode, template)
     count = min(config.queries, len(episode.queries))
     queries = rng.choice(len(episode.queries), count, replace=False).tolist()

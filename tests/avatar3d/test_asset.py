@@ -138,7 +138,7 @@ def _swap_limits(arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
         (_set("format_version", 0), "does not say its format version"),
         (_set("format_version", True), "does not say its format version"),
         (_set("format_version", "1"), "does not say its format version"),
-        (_in("head", "name", "flame"), "avatar3d heads add FILE --name flame"),
+        (_in("head", "name", "flame"), "avatar3d heads add flame FILE"),
         (_in("head", "name", "../../etc/passwd"), "does not say which head"),
         (_in("head", "hash", "0" * 64), "another version of the head model 'default'"),
         (_set("head", None), "does not say which head"),

@@ -32,21 +32,18 @@ def stirred() -> Prior:
 def answered(prior: Prior):
     surface = surface_of(scene().template)
     one = episode()
-    coefficients = one.support_codes.coefficients
-    features = anchor_features(one.start, surface, len(coefficients))
+    features = anchor_features(one.start, surface, len(one.support))
     assert features.shape == (scene().template.count, FEATURE_COUNT)
     residuals = prior.network(features, surface)
-    return apply_residuals(one.start, residuals, surface, coefficients, prior.steps)
+    return apply_residuals(one.start, residuals, surface, prior.steps)
 
 
 def test_an_untrained_prior_changes_nothing() -> None:
     template, start = scene().template, episode().start
-    moved = untrained().start(start, template, episode().support_codes.coefficients)
+    moved = untrained().start(start, template, len(episode().support))
+    assert moved.learned
     for name, value in values_of(start).items():
         torch.testing.assert_close(values_of(moved)[name], value, msg=name)
-    assert moved.basis is not None
-    assert not moved.basis.offsets.any()
-    assert not moved.basis.colors.any()
     for own, same in zip(moved.confidence, start.confidence):
         torch.testing.assert_close(own, same)
 
@@ -100,7 +97,7 @@ def test_the_slope_by_confidence_is_that_of_longer_steps() -> None:
         colors = start.attributes.colors + length * way
         there = replace(ended.attributes, colors=colors)
         with torch.no_grad():
-            return float(judge.loss(start._replace(attributes=there, basis=ended.basis), 0, 0))
+            return float(judge.loss(start._replace(attributes=there), 0, 0, ended.basis))
 
     slope = (loss(1.05) - loss(0.95)) / 0.1
     assert abs(slope) > 1e-5
@@ -109,14 +106,20 @@ def test_the_slope_by_confidence_is_that_of_longer_steps() -> None:
 
 def still(start: Start) -> Start:
     """The start without its graph."""
-    assert start.basis is not None
     assert start.light is not None
-    basis = replace(
-        start.basis, offsets=start.basis.offsets.detach(), colors=start.basis.colors.detach()
-    )
     return start._replace(
         attributes=Attributes(*(value.detach() for value in start.attributes.__dict__.values())),
         confidence=Confidence(*(value.detach() for value in start.confidence)),
         light=start.light.detach(),
-        basis=basis,
     )
+
+
+def test_what_faces_away_stays_as_the_fit_filled_it() -> None:
+    start, prior = episode().start, stirred()
+    moved = prior.start(start, scene().template, 1).attributes
+    behind = start.facing < -0.3
+    assert behind.any()
+    for name in ("offsets", "log_scales", "opacity_logits", "colors"):
+        own, same = getattr(moved, name), getattr(start.attributes, name)
+        torch.testing.assert_close(own[behind], same[behind], msg=name)
+        assert not torch.allclose(own[~behind], same[~behind])
