@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def heads(
-    action: tyro.conf.Positional[Literal["list", "add", "get", "show"]],
+    action: tyro.conf.Positional[Literal["list", "add", "get", "show", "move"]],
     what: tyro.conf.Positional[str | None] = None,
     file: tyro.conf.Positional[Path | None] = None,
     /,
@@ -28,21 +28,22 @@ def heads(
     url: str | None = None,
     sha256: str | None = None,
 ) -> None:
-    """List, add, download or show the head models on this machine.
+    """List, add, download or show the head models on this machine, or move an avatar to another.
 
     heads list; heads add ict FOLDER; heads add flame FILE; heads add FILE; heads get ict;
-    heads show NAME -o sheet.jpg
+    heads show NAME -o sheet.jpg; heads move ict me.avatar -o me_on_ict.avatar
 
     Args:
         action: list shows names, licences and files; add converts a copy that you have; get
-            downloads one, once you agree; show draws a contact sheet.
-        what: ict or flame with add and get; the head's name or file with show and add.
+            downloads one, once you agree; show draws a contact sheet; move carries an avatar from
+            its head to another.
+        what: ict or flame with add and get; the head's name or file with show, move and add.
         file: The copy to add: a checkout of ICT-FaceKit (folder or .zip) or its packed .npz; FLAME's
-            .pkl, .npz or .safetensors.
+            .pkl, .npz or .safetensors. With move the avatar.
         name: What to call it; its kind's name if none is given.
         release: Which release a FLAME file is, where its name does not tell.
         light: ICT only: unseen inner parts dropped, at most 14,000 vertices, for real time.
-        output: Where show writes its sheet (.jpg or .png); NAME.jpg if not given.
+        output: Where show writes its sheet (.jpg or .png; NAME.jpg if not given), and move the avatar.
         yes: Agree to the download without being asked.
         url: Another address to download from.
         sha256: The hash that the download must have.
@@ -51,10 +52,30 @@ def heads(
         _list()
     elif action == "show":
         _show(what or "default", output)
+    elif action == "move":
+        _move(what, file, output)
     elif action == "get":
         _get(what, name, yes, url, sha256, light)
     else:
         _add(what, file, name, release, light)
+
+
+def _move(what: str | None, file: Path | None, output: Path | None) -> None:
+    from avatar3d.animation.change_head import change_head
+    from avatar3d.asset import read_avatar
+    from avatar3d.files import check_writable
+    from avatar3d.heads import load_head
+
+    if what is None or file is None or output is None:
+        raise UserError(
+            "heads move needs a head, an avatar and -o, as in: "
+            "avatar3d heads move ict me.avatar -o me_on_ict.avatar"
+        )
+    check_writable(output)
+    avatar = read_avatar(file)
+    head = load_head(what)
+    change_head(avatar, head).save(output)
+    print(f"wrote {output}: {file} moved from the head {avatar.head.name} to {head.name}")
 
 
 def _list() -> None:

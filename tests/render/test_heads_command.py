@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avatar3d.avatar import Avatar
 from avatar3d.cli import main
 from avatar3d.heads import load_head
 from render.head_sheet import head_sheet
+from tests.support.avatars import plain_avatar
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,8 @@ def test_show_draws_all_shapes(tmp_path: Path):
         (["get", "flame"], "cannot be downloaded for you"),
         (["get", "bfm"], "knows ict"),
         (["show", "ict"], "heads get ict"),
+        (["move", "ict"], "needs a head, an avatar and -o"),
+        (["move", "default", "absent.avatar", "-o", "x.avatar"], "absent.avatar"),
     ],
 )
 def test_bad_use_is_a_sentence(arguments: list[str], said: str, capsys, folder: Path):
@@ -54,6 +58,17 @@ def test_bad_use_is_a_sentence(arguments: list[str], said: str, capsys, folder: 
     assert said in error
     assert error.count("\n") == 1
     assert not folder.exists()
+
+
+def test_move_writes_the_avatar_on_its_new_head(tmp_path: Path, capsys):
+    """How it looks there is tested with `change_head`; here the way from file to file."""
+    source, moved = tmp_path / "me.avatar", tmp_path / "moved.avatar"
+    plain_avatar().save(source)
+    assert main(["heads", "move", "default", str(source), "-o", str(moved)]) == 0
+    assert "from the head default to default" in capsys.readouterr().out
+    assert Avatar.load(moved).count == plain_avatar().count
+    assert main(["heads", "move", "ict", str(source), "-o", str(tmp_path / "no.avatar")]) == 1
+    assert not (tmp_path / "no.avatar").exists()
 
 
 def test_get_asks_and_wants_somebody_to_agree(capsys, monkeypatch: pytest.MonkeyPatch):
