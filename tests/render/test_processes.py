@@ -68,7 +68,8 @@ def test_a_child_process_draws_the_same(method):
         child.kill()
     assert not alive, "the child hangs"
     assert child.exitcode == 0
-    assert queue.get(timeout=5) == expected
+    # Kernels that two processes compiled, each for itself, may round apart in the last digit.
+    assert queue.get(timeout=5) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
