@@ -20,6 +20,12 @@ from avatar3d.binding import STRETCH_LIMITS
 from avatar3d.fused import layout
 from avatar3d.fused.layout import BLOCK
 from avatar3d.heads.skinning import HEAD, JAW, LEFT_EYE, NECK, RIGHT_EYE, ROOT
+from avatar3d.heads.skinning_kernels import (
+    half_inverse,
+    quaternion_to_matrix,
+    rotate_about,
+    rotation_vector_to_quaternion,
+)
 from avatar3d.light import IRRADIANCE_FLOOR
 
 # Not "nnan" and "ninf": what is not a number must stay one.
@@ -62,58 +68,6 @@ def _clamp(value, least, greatest):
     return least if value < least else (greatest if value > greatest else value)
 
 
-@njit(inline="always")
-@no_type_check
-def _quaternion_to_matrix(w, x, y, z, matrix):
-    """Fills `matrix` [3, 3], as `geometry.quaternion_to_matrix`."""
-    matrix[0, 0], matrix[0, 1] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z)
-    matrix[0, 2], matrix[1, 0] = 2 * (x * z + w * y), 2 * (x * y + w * z)
-    matrix[1, 1], matrix[1, 2] = 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
-    matrix[2, 0], matrix[2, 1] = 2 * (x * z - w * y), 2 * (y * z + w * x)
-    matrix[2, 2] = 1 - 2 * (x * x + y * y)
-
-
-@njit(inline="always")
-@no_type_check
-def _rotation_vector_to_quaternion(x, y, z):
-    """As `geometry.rotation_vector_to_quaternion`."""
-    half_angle_squared = (x * x + y * y + z * z) / 4
-    if half_angle_squared < 1e-6:
-        sinc, cosine = 1 - half_angle_squared / 6, 1 - half_angle_squared / 2
-    else:
-        half_angle = math.sqrt(half_angle_squared)
-        sinc, cosine = math.sin(half_angle) / half_angle, math.cos(half_angle)
-    return cosine, x * sinc / 2, y * sinc / 2, z * sinc / 2
-
-
-@njit(inline="always")
-@no_type_check
-def _half_inverse(w, x, y, z):
-    """Half of the inverse rotation: conjugate(quaternion_power(q, 0.5))."""
-    if w < 0:
-        w, x, y, z = -w, -x, -y, -z
-    sine = math.sqrt(x * x + y * y + z * z)
-    factor = 1.0 if sine < 1e-6 else math.atan2(sine, w) / sine  # half the angle over the sine
-    return _rotation_vector_to_quaternion(-factor * x, -factor * y, -factor * z)
-
-
-@njit(cache=True, error_model="numpy")
-@no_type_check
-def _rotate_about(parent, rotation, pivot, moved):
-    """`skinning._rotate_about`: `moved` [3, 4] = `parent` [3, 4] after a rotation about `pivot`."""
-    for row in range(3):
-        for column in range(3):
-            total = 0.0
-            for k in range(3):
-                total += parent[row, k] * rotation[k, column]
-            moved[row, column] = total
-    for row in range(3):
-        total = parent[row, 3]
-        for k in range(3):
-            total += (parent[row, k] - moved[row, k]) * pivot[k]
-        moved[row, 3] = total
-
-
 @njit(cache=True, error_model="numpy")
 @no_type_check
 def _joint_transforms(code, joints, joint_drive):
@@ -125,12 +79,12 @@ def _joint_transforms(code, joints, joint_drive):
     transforms = np.zeros((joints.shape[0], 3, 4))
     rotation = np.empty((3, 3))
     q = code.head_rotation.astype(np.float64)
-    _quaternion_to_matrix(q[0], q[1], q[2], q[3], transforms[HEAD])
+    quaternion_to_matrix(q[0], q[1], q[2], q[3], transforms[HEAD])
     q = code.neck_rotation.astype(np.float64)
-    w, x, y, z = _half_inverse(q[0], q[1], q[2], q[3])
-    _quaternion_to_matrix(w, x, y, z, rotation)
-    _rotate_about(transforms[HEAD], rotation, joints[HEAD], transforms[NECK])
-    _rotate_about(transforms[NECK], rotation, joints[NECK], transforms[ROOT])
+    w, x, y, z = half_inverse(q[0], q[1], q[2], q[3])
+    quaternion_to_matrix(w, x, y, z, rotation)
+    rotate_about(transforms[HEAD], rotation, joints[HEAD], transforms[NECK])
+    rotate_about(transforms[NECK], rotation, joints[NECK], transforms[ROOT])
     for joint in (JAW, LEFT_EYE, RIGHT_EYE):
         vx, vy, vz = 0.0, 0.0, 0.0
         for e in range(min(len(code.coefficients), len(joint_drive))):
@@ -138,9 +92,9 @@ def _joint_transforms(code, joints, joint_drive):
             vx += coefficient * joint_drive[e, joint, 0]
             vy += coefficient * joint_drive[e, joint, 1]
             vz += coefficient * joint_drive[e, joint, 2]
-        w, x, y, z = _rotation_vector_to_quaternion(vx, vy, vz)
-        _quaternion_to_matrix(w, x, y, z, rotation)
-        _rotate_about(transforms[HEAD], rotation, joints[joint], transforms[joint])
+        w, x, y, z = rotation_vector_to_quaternion(vx, vy, vz)
+        quaternion_to_matrix(w, x, y, z, rotation)
+        rotate_about(transforms[HEAD], rotation, joints[joint], transforms[joint])
     return transforms
 
 

@@ -5,59 +5,23 @@ Imported only when they run: numba is an optional package.
 
 from __future__ import annotations
 
-import math
 from typing import no_type_check  # the tests' shape checker must leave kernels unwrapped
 
 import numpy as np
 from numba import njit, prange
 
 from avatar3d.heads.skinning import HEAD, JAW, LEFT_EYE, NECK, RIGHT_EYE, ROOT
+from avatar3d.heads.skinning_kernels import (
+    half_inverse,
+    quaternion_to_matrix,
+    rotate_about,
+    rotation_vector_to_quaternion,
+)
 
 _FASTMATH = {"contract", "arcp", "nsz", "reassoc"}
 _JOINTS = 6
 _CORRECTIVES = 36
 _CHUNK = 32  # vertices a task
-
-
-@njit(inline="always")
-@no_type_check
-def _matrix(w, x, y, z, matrix):
-    """`geometry.quaternion_to_matrix` into `matrix` [3, 3 or more]."""
-    matrix[0, 0], matrix[0, 1] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z)
-    matrix[0, 2], matrix[1, 0] = 2 * (x * z + w * y), 2 * (x * y + w * z)
-    matrix[1, 1], matrix[1, 2] = 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
-    matrix[2, 0], matrix[2, 1] = 2 * (x * z - w * y), 2 * (y * z + w * x)
-    matrix[2, 2] = 1 - 2 * (x * x + y * y)
-
-
-@njit(inline="always")
-@no_type_check
-def _exponential(x, y, z):
-    """`geometry.rotation_vector_to_quaternion`."""
-    squared = (x * x + y * y + z * z) / 4
-    if squared < 1e-6:
-        sinc, cosine = 1 - squared / 6, 1 - squared / 2
-    else:
-        half = math.sqrt(squared)
-        sinc, cosine = math.sin(half) / half, math.cos(half)
-    return cosine, x * sinc / 2, y * sinc / 2, z * sinc / 2
-
-
-@njit(inline="always")
-@no_type_check
-def _about(parent, rotation, pivot, moved):
-    """`skinning._rotate_about`: `moved` [3, 4] = `parent` after a rotation about `pivot`."""
-    for row in range(3):
-        for column in range(3):
-            total = 0.0
-            for k in range(3):
-                total += parent[row, k] * rotation[k, column]
-            moved[row, column] = total
-    for row in range(3):
-        total = parent[row, 3]
-        for k in range(3):
-            total += (parent[row, k] - moved[row, k]) * pivot[k]
-        moved[row, 3] = total
 
 
 @njit(cache=True, error_model="numpy")
@@ -85,23 +49,21 @@ def prepare(coefficients, head_rotation, head_translation, neck_rotation, rig):
                     for axis in range(3):
                         joints[j, axis] += c * rig.joint_expression[e, j, axis]
         q = head_rotation[b]
-        _matrix(np.float64(q[0]), np.float64(q[1]), np.float64(q[2]), np.float64(q[3]), world[HEAD])
+        quaternion_to_matrix(
+            np.float64(q[0]), np.float64(q[1]), np.float64(q[2]), np.float64(q[3]), world[HEAD]
+        )
         for axis in range(3):
             world[HEAD, axis, 3] = head_translation[b, axis]
 
         q = neck_rotation[b]
         w, x, y, z = np.float64(q[0]), np.float64(q[1]), np.float64(q[2]), np.float64(q[3])
         if rig.corrected:
-            _matrix(w, x, y, z, turn)
+            quaternion_to_matrix(w, x, y, z, turn)
             _features(turn, rows, shapes, 0, b)
-        if w < 0:
-            w, x, y, z = -w, -x, -y, -z
-        sine = math.sqrt(x * x + y * y + z * z)
-        factor = 1.0 if sine < 1e-6 else math.atan2(sine, w) / sine
-        w, x, y, z = _exponential(-factor * x, -factor * y, -factor * z)
-        _matrix(w, x, y, z, turn)
-        _about(world[HEAD], turn, joints[HEAD], world[NECK])
-        _about(world[NECK], turn, joints[NECK], world[ROOT])
+        w, x, y, z = half_inverse(w, x, y, z)
+        quaternion_to_matrix(w, x, y, z, turn)
+        rotate_about(world[HEAD], turn, joints[HEAD], world[NECK])
+        rotate_about(world[NECK], turn, joints[NECK], world[ROOT])
         for order, j in enumerate((JAW, LEFT_EYE, RIGHT_EYE)):
             x, y, z = 0.0, 0.0, 0.0
             for e in range(known):
@@ -109,11 +71,11 @@ def prepare(coefficients, head_rotation, head_translation, neck_rotation, rig):
                 x += c * rig.joint_drive[e, j, 0]
                 y += c * rig.joint_drive[e, j, 1]
                 z += c * rig.joint_drive[e, j, 2]
-            w, x, y, z = _exponential(x, y, z)
-            _matrix(w, x, y, z, turn)
+            w, x, y, z = rotation_vector_to_quaternion(x, y, z)
+            quaternion_to_matrix(w, x, y, z, turn)
             if rig.corrected:
                 _features(turn, rows, shapes, order + 1, b)
-            _about(world[HEAD], turn, joints[j], world[j])
+            rotate_about(world[HEAD], turn, joints[j], world[j])
         for j in range(_JOINTS):
             for row in range(3):
                 for column in range(4):
