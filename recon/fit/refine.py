@@ -25,13 +25,10 @@ from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation
 from recon.fit.regularity import Smoothness
 from recon.fit.start import Start
-from render.losses import PreparedTarget, photometric_loss, prepare_target
+from recon.fit.target import BACKGROUNDS, person_target
+from render.losses import PreparedTarget, photometric_loss
 from render.rasterize import rasterize
 
-# Over one background alone, a Gaussian in the silhouette's rim may pass by taking its colour.
-_BACKGROUNDS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-# Outside the matte only opacity is to blame; a colour fitted there would be the background's.
-_PERSON = 0.05
 _ORIENTATION_EVERY = 6
 _QUIET = 0.1
 _SKIN_FOOTPRINT_M = 0.0013
@@ -47,7 +44,7 @@ class Refined:
 
 @dataclass(frozen=True)
 class _Target:
-    pictures: list[PreparedTarget]  # over each of _BACKGROUNDS
+    pictures: list[PreparedTarget]  # over each of BACKGROUNDS
     matte: Tensor  # [S, S]
     weight: Tensor  # [S, S], sums to 1 over the valid pixels
 
@@ -79,8 +76,8 @@ def refine(
         pose, target = poses[frame], targets[frame]
         frames, code = pose.frames(binding, refine_pose)
         gaussians = pose_gaussians(frames, code, model.attributes, model.basis, start.light, lit)
-        backdrop = iteration // len(observations) % len(_BACKGROUNDS)
-        background = torch.tensor(_BACKGROUNDS[backdrop])
+        backdrop = iteration // len(observations) % len(BACKGROUNDS)
+        background = torch.tensor(BACKGROUNDS[backdrop])
         rendering = rasterize(gaussians, camera, background=background)
         loss = photometric_loss(rendering.colors, target.pictures[backdrop], config.ssim_weight)
         alpha_loss = ((rendering.alpha - target.matte).abs() * target.weight).sum()
@@ -316,13 +313,9 @@ def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis
 
 def _prepare(observation: Observation) -> _Target:
     valid = torch.from_numpy(observation.valid.astype(np.float32))
-    person = valid * torch.from_numpy(observation.matte > _PERSON)
     observation = observation.continued()
     return _Target(
-        pictures=[
-            prepare_target(torch.from_numpy(observation.over(color)), person)
-            for color in _BACKGROUNDS
-        ],
+        pictures=[person_target(observation, background) for background in BACKGROUNDS],
         matte=torch.from_numpy(observation.matte),
         weight=valid / valid.sum(),
     )

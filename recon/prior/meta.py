@@ -22,12 +22,11 @@ from avatar3d.template import Template
 from recon.fit.config import RefineConfig
 from recon.fit.refine import refine
 from recon.fit.start import Confidence, Start
+from recon.fit.target import BACKGROUNDS, person_target
 from recon.prior.episodes import Episode
-from render.losses import PreparedTarget, photometric_loss, prepare_target
+from render.losses import PreparedTarget, photometric_loss
 from render.rasterize import rasterize
 
-BACKGROUNDS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-_PERSON = 0.05
 _FACE_WEIGHT = 3.0  # on top of 1: faces are what people look at
 _ALPHA_WEIGHT = 0.5
 _SSIM_WEIGHT = 0.5
@@ -106,12 +105,9 @@ class Judge:
         return loss, gradients
 
     def _target(self, query: int, background: int) -> PreparedTarget:
-        view, valid = self._episode.queries[query], self._episode.valid
-        seen = view.observation(valid)
-        person = valid & torch.from_numpy(seen.matte > _PERSON)
-        weight = person * (1.0 + _FACE_WEIGHT * view.face)
-        picture = seen.continued().over(BACKGROUNDS[background])
-        return prepare_target(torch.from_numpy(picture), weight.float())
+        view = self._episode.queries[query]
+        seen = view.observation(self._episode.valid).continued()
+        return person_target(seen, BACKGROUNDS[background], 1.0 + _FACE_WEIGHT * view.face)
 
 
 def values_of(start: Start) -> dict[str, Tensor]:
