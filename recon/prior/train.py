@@ -316,7 +316,7 @@ def main(
             "people": len({person_of(file) for file in files}),
             "held_out": len(hold_out),
             "config": asdict(config),
-            "begin": begin,
+            "begin": begin and Path(begin).name,
             "loss": float(np.mean(run.losses[-200:])),
         }
         save_prior(averaged(run), output, facts)
