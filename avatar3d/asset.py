@@ -80,6 +80,15 @@ def read_avatar(path: Path, head: HeadModel | None = None) -> Avatar:
     return _READERS[version](arrays, metadata, path, head)
 
 
+# By a head's hash: former versions of it with the same vertices, triangles and identity modes, on
+# which avatars were made that open on it unchanged.
+_FORMER_HEADS = {
+    "41e67e4ed9fc52af59dfc011612601fc4a6755c660620735c6b5f7c2e47b4f2c": (
+        "49216f309a7f0c2e5902353df9cfa1a463b875336cf478d7c6edab77a17b52e4",
+    ),
+}
+
+
 @lru_cache(maxsize=4)
 def head_hash(head: HeadModel) -> str:
     """`head.content_hash()`, kept: it reads some 50 MB."""
@@ -214,7 +223,7 @@ def _head_of(metadata: dict[str, Any], path: Path, given: HeadModel | None) -> H
         raise UserError(
             f"{path} was made on the head model {name!r}, which cannot be loaded here ({error})"
         ) from error
-    if head_hash(head) != wanted:
+    if wanted not in {head_hash(head), *_FORMER_HEADS.get(head_hash(head), ())}:
         where = "given" if given is not None else "on this machine"
         raise UserError(
             f"{path} was made on another version of the head model {name!r} than the one {where} "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from avatar3d.errors import UserError
 
 # ARKit's blend shapes in Apple's order (ARFaceAnchor.BlendShapeLocation; the order of Live Link Face).
 ARKIT_NAMES: tuple[str, ...] = (
@@ -22,6 +25,16 @@ ARKIT_NAMES: tuple[str, ...] = (
     "tongueOut",
 )  # fmt: skip
 ARKIT_INDEX: dict[str, int] = {name: index for index, name in enumerate(ARKIT_NAMES)}
+
+
+def unknown_name(name: str) -> str:
+    """One sentence about a coefficient that is none of ARKit's."""
+    near = get_close_matches(
+        name.lower(), [known.lower() for known in ARKIT_NAMES], n=4, cutoff=0.6
+    )
+    found = [known for known in ARKIT_NAMES if known.lower() in near]
+    listed = ", ".join(found) if found else "one of ARKit's 52, such as jawOpen or eyeBlinkLeft"
+    return f"there is no coefficient named {name!r}; expected {listed}"
 
 
 class ExpressionCode(NamedTuple):
@@ -50,9 +63,11 @@ class ExpressionCode(NamedTuple):
 
     @staticmethod
     def from_named(**coefficients: float) -> ExpressionCode:
-        """A neutral pose with some coefficients set by name; an unknown name is a KeyError."""
+        """A neutral pose with some coefficients set by name."""
         code = ExpressionCode.neutral()
         for name, value in coefficients.items():
+            if name not in ARKIT_INDEX:
+                raise UserError(unknown_name(name))
             code.coefficients[ARKIT_INDEX[name]] = value
         return code
 

@@ -164,4 +164,15 @@ def _show(what: str, output: Path | None) -> None:
     head = load_head(what)
     write_picture(head_sheet(head), target)
     print(f"wrote {target}: {head.name}, {len(head.neutral):,} vertices, "
-          f"{head.identity_count} identity modes, {head.expression_count} coefficients")  # fmt: skip
+          f"{head.identity_count} identity modes ({_sides(head)}), "
+          f"{head.expression_count} coefficients")  # fmt: skip
+
+
+def _sides(head: HeadModel) -> str:
+    share = head.identity_asymmetry
+    counts = {
+        "symmetric": int((share < 0.05).sum()),
+        "asymmetric": int((share > 0.95).sum()),
+    }
+    counts["that mix both"] = head.identity_count - sum(counts.values())
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)

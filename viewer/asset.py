@@ -113,6 +113,9 @@ def _rig(avatar: Avatar, arrays: dict[str, NDArray[Any]]) -> None:
     arrays["shape_steps"] = _f32(steps)
     arrays["joints"] = _f32(rig.joints)
     arrays["joint_drive"] = _f32(rig.joint_drive)
+    if rig.combinations is not None and rig.combination_amounts is not None:
+        arrays["combinations"] = _as(rig.combinations, np.uint16)
+        arrays["combination_amounts"] = _f32(rig.combination_amounts)
     if rig.joint_expression is not None:
         arrays["joint_expression"] = _f32(rig.joint_expression)
 

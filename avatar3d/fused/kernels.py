@@ -21,6 +21,7 @@ from avatar3d.fused import layout
 from avatar3d.fused.layout import BLOCK
 from avatar3d.heads.skinning import HEAD, JAW, LEFT_EYE, NECK, RIGHT_EYE, ROOT
 from avatar3d.heads.skinning_kernels import (
+    combine,
     half_inverse,
     quaternion_to_matrix,
     rotate_about,
@@ -311,6 +312,7 @@ def _prepare(code, mesh, look):
     coefficients = np.zeros(mesh.joint_drive.shape[0], np.float32)
     known = min(len(coefficients), len(code.coefficients))
     coefficients[:known] = code.coefficients[:known]
+    combine(code.coefficients, mesh.combinations, mesh.combination_amounts, coefficients)
     return transforms, coefficients, _basis_weights(code.coefficients, look)
 
 

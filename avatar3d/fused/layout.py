@@ -43,6 +43,8 @@ class Mesh(NamedTuple):
 
     joints: np.ndarray  # [J, 3] metres
     joint_drive: np.ndarray  # [E, J, 3] radians at coefficient 1
+    combinations: np.ndarray  # [C, 3]: two coefficients and the shape that they act on
+    combination_amounts: np.ndarray  # [C]
     neutral: np.ndarray  # [V, 3] metres
     shape_starts: np.ndarray  # [V + 1]: where a vertex's rows of the next two begin
     shape_index: np.ndarray  # [S] which coefficient moves it

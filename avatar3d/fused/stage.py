@@ -76,7 +76,8 @@ def warm_up() -> None:
     joints = len(JOINT_NAMES)
     fixed, base = layout.FIXED_ROWS * layout.BLOCK, layout.BASIS_ROWS * layout.BLOCK
     mesh = Mesh(
-        zeros(joints, 3), zeros(1, joints, 3), zeros(1, 3), indices(2), indices(0), zeros(0, 3),
+        zeros(joints, 3), zeros(1, joints, 3), indices(0, 3), zeros(0), zeros(1, 3), indices(2),
+            indices(0), zeros(0, 3),
         zeros(1, joints), indices(2), indices(0, 2), zeros(0, 2),
     )  # fmt: skip
     look = Look(
@@ -131,6 +132,7 @@ def _mesh(binding: Binding) -> Mesh:
     offsets = rig.expression_basis.detach().unflatten(-1, (-1, 3)).transpose(0, 1)  # [V, E, 3]
     vertex, shape = (offsets != 0).any(-1).nonzero(as_tuple=True)  # in order of vertices
     vertex_count = len(rig.neutral)
+    together, amounts = rig.combinations, rig.combination_amounts
 
     # A triangle's tangent is w1 (b - a) + w2 (c - a); from b and from c it is written with the
     # edges that leave them.
@@ -146,6 +148,8 @@ def _mesh(binding: Binding) -> Mesh:
     return Mesh(
         joints=_array(rig.joints),
         joint_drive=_array(rig.joint_drive),
+        combinations=_indices(shape.new_zeros(0, 3) if together is None else together),
+        combination_amounts=_array(rig.neutral.new_zeros(0) if amounts is None else amounts),
         neutral=_array(rig.neutral),
         shape_starts=_starts(vertex, vertex_count),
         shape_index=_indices(shape),

@@ -30,6 +30,8 @@ class Arrays(NamedTuple):
     joints: np.ndarray  # [J, 3]
     joint_drive: np.ndarray  # [E, J, 3]
     joint_expression: np.ndarray  # [E or 0, J, 3]
+    combinations: np.ndarray  # [C, 3]: two coefficients and the shape that they act on
+    combination_amounts: np.ndarray  # [C]
     corrected: bool  # whether 36 pose correctives follow the shapes
     shape_starts: np.ndarray  # [S + 1] by shape: where its rows of the next two begin
     shape_vertex: np.ndarray  # [N]
@@ -95,11 +97,14 @@ def _lay_out(rig: Rig) -> Arrays:
     weights = rig.skin_weights.detach()
     at, joint = (weights != 0).nonzero(as_tuple=True)
     shift = rig.joint_expression
+    together, amounts = rig.combinations, rig.combination_amounts
     return Arrays(
         neutral=_array(rig.neutral),
         joints=_array(rig.joints),
         joint_drive=_array(rig.joint_drive),
         joint_expression=_array(rig.joint_drive[:0] if shift is None else shift),
+        combinations=_indices(at.new_zeros(0, 3) if together is None else together),
+        combination_amounts=_array(weights.new_zeros(0) if amounts is None else amounts),
         corrected=rig.pose_correctives is not None,
         shape_starts=_starts(shape, len(basis)),
         shape_vertex=_indices(vertex),

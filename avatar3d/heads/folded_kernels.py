@@ -12,6 +12,7 @@ from numba import njit, prange
 
 from avatar3d.heads.skinning import HEAD, JAW, LEFT_EYE, NECK, RIGHT_EYE, ROOT
 from avatar3d.heads.skinning_kernels import (
+    combine,
     half_inverse,
     quaternion_to_matrix,
     rotate_about,
@@ -27,7 +28,7 @@ _CHUNK = 32  # vertices a task
 @njit(cache=True, error_model="numpy")
 @no_type_check
 def prepare(coefficients, head_rotation, head_translation, neck_rotation, rig):
-    """Coefficients [S, B] with pose correctives' features after the shapes, and the joints'
+    """Weights of the shapes [S, B] with pose correctives' features after them, and the joints'
     rest-to-world transforms [J, 12, B], of codes [B, ...]."""
     batch = len(coefficients)
     shapes = len(rig.joint_drive)
@@ -39,6 +40,7 @@ def prepare(coefficients, head_rotation, head_translation, neck_rotation, rig):
     for b in range(batch):
         for e in range(known):
             rows[e, b] = coefficients[b, e]
+        combine(coefficients[b], rig.combinations, rig.combination_amounts, rows[:, b])
         for j in range(_JOINTS):
             for axis in range(3):
                 joints[j, axis] = rig.joints[j, axis]

@@ -56,6 +56,9 @@ class HeadModel:
     pose_correctives: Tensor | None = None  # [36, V, 3] metres, see `skinning.pose_features`
     own_map: Tensor | None = None  # [52, E - 52]: the 52 as combinations of the head's own
     source_origin: Tensor | None = None  # [3] metres: this head's origin in its makers' frame
+    # What expressions do only together, see `skinning.shape_weights`:
+    combinations: Tensor | None = None  # [C, 3] int64: two coefficients and the shape they act on
+    combination_amounts: Tensor | None = None  # [C]
 
     @property
     def identity_count(self) -> int:
@@ -64,6 +67,15 @@ class HeadModel:
     @property
     def expression_count(self) -> int:
         return self.expression_basis.shape[0]
+
+    @property
+    def identity_asymmetry(self) -> Tensor:
+        """How far each identity mode makes the two sides differ, [I]: 0 not at all, 1 it does
+        nothing else. Modes of the default head are one or the other; those of scans are mixed."""
+        mirrored = self.identity_basis[:, self.mirror] * torch.tensor([-1.0, 1.0, 1.0])
+        odd = (self.identity_basis - mirrored).flatten(1).norm(dim=1)
+        even = (self.identity_basis + mirrored).flatten(1).norm(dim=1)
+        return odd / torch.hypot(odd, even).clamp(min=1e-12)
 
     def content_hash(self) -> str:
         """sha256 over all arrays: two heads with this hash pose alike."""
@@ -100,6 +112,8 @@ class HeadModel:
             pose_correctives=None
             if self.pose_correctives is None
             else self.pose_correctives[:, select].flatten(1).contiguous(),
+            combinations=self.combinations,
+            combination_amounts=self.combination_amounts,
         )
 
     def folded(self, identity: Tensor | None = None) -> "FoldedHead":

@@ -32,11 +32,17 @@ class Rig:
     joint_drive: Tensor  # [E, J, 3] radians at coefficient 1
     joint_expression: Tensor | None = None  # [E, J, 3] metres at coefficient 1
     pose_correctives: Tensor | None = None  # [36, V * 3] metres, see `pose_features`
+    combinations: Tensor | None = None  # [C, 3] int64, see `shape_weights`
+    combination_amounts: Tensor | None = None  # [C]
 
     def deform(self, coefficients: Tensor) -> Tensor:
         """Blend shapes alone, [..., E] -> [..., V, 3], before any joint moves."""
-        count = min(coefficients.shape[-1], self.expression_basis.shape[0])
-        offsets = coefficients[..., :count] @ self.expression_basis[:count]
+        shapes = self.expression_basis.shape[0]
+        weights = coefficients[..., :shapes]
+        if self.combinations is not None and self.combination_amounts is not None:
+            filled = torch.nn.functional.pad(weights, (0, shapes - weights.shape[-1]))
+            weights = shape_weights(filled, self.combinations, self.combination_amounts)
+        offsets = weights @ self.expression_basis[: weights.shape[-1]]
         return self.neutral + offsets.unflatten(-1, (-1, 3))
 
     def pose(self, code: ExpressionCode) -> Tensor:
@@ -64,6 +70,17 @@ class Rig:
             "...e,ejc->...jc", coefficients[..., :count], self.joint_expression[:count]
         )
         return self.joints + shift
+
+
+def shape_weights(coefficients: Tensor, combinations: Tensor, amounts: Tensor) -> Tensor:
+    """How much of each shape a code takes, [..., E]: w_k = c_k + sum amount c_i c_j over the
+    combinations (i, j, k). Shapes that do the same work would do it twice where both act.
+
+    Joints answer to the coefficients themselves.
+    """
+    i, j, k = combinations.unbind(1)
+    products = amounts.to(coefficients) * coefficients[..., i] * coefficients[..., j]
+    return coefficients.index_add(-1, k, products)
 
 
 def pose_features(code: ExpressionCode, local: Tensor) -> Tensor:

@@ -63,3 +63,13 @@ def rotate_about(parent, rotation, pivot, moved):
         for k in range(3):
             total += (parent[row, k] - moved[row, k]) * pivot[k]
         moved[row, 3] = total
+
+
+@njit(inline="always")
+@no_type_check
+def combine(coefficients, combinations, amounts, weights):
+    """`skinning.shape_weights`: adds what two coefficients do together to `weights`, copies of them."""
+    for c in range(len(combinations)):
+        i, j, k = combinations[c, 0], combinations[c, 1], combinations[c, 2]
+        if max(i, j) < len(coefficients):
+            weights[k] += amounts[c] * coefficients[i] * coefficients[j]

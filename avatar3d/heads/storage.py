@@ -27,10 +27,13 @@ from avatar3d.heads.skinning import JOINT_NAMES
 MAX_BYTES = 1 << 29
 _METADATA_KEY = "head"
 _INDEX_FIELDS = {
-    "triangles", "triangle_part", "landmark_triangles", "ibug_triangles", "mirror"
+    "triangles", "triangle_part", "landmark_triangles", "ibug_triangles", "mirror", "combinations"
 }  # fmt: skip
 _TENSOR_FIELDS = [f.name for f in fields(HeadModel) if f.name not in ("name", "expression_names")]
-_OPTIONAL_FIELDS = {"joint_expression", "pose_correctives", "own_map", "source_origin"}
+_OPTIONAL_FIELDS = {
+    "joint_expression", "pose_correctives", "own_map", "source_origin", "combinations",
+    "combination_amounts",
+}  # fmt: skip
 _BASES = ("identity_basis", "expression_basis")
 _SHAPES: dict[str, tuple[str | int, ...]] = {
     "neutral": ("vertices", 3),
@@ -53,6 +56,8 @@ _SHAPES: dict[str, tuple[str | int, ...]] = {
     "pose_correctives": (36, "vertices", 3),
     "own_map": (len(ARKIT_NAMES), "own"),
     "source_origin": (3,),
+    "combinations": ("combinations", 3),
+    "combination_amounts": ("combinations",),
 }
 _LARGEST_M = 10.0  # no coordinate or mode of a head reaches so far
 _LARGEST_COEFFICIENT = 1e3
@@ -201,11 +206,16 @@ def _check_values(tensors: dict[str, Tensor | None]) -> None:
     limits = {
         "triangles": vertices, "triangle_part": len(PARTS), "mirror": vertices,
         "landmark_triangles": triangles, "ibug_triangles": triangles,
+        "combinations": len(of("expression_basis")),
     }  # fmt: skip
     if not vertices or not triangles:
         _wrong("it has no vertices or no triangles")
+    if (tensors["combinations"] is None) != (tensors["combination_amounts"] is None):
+        _wrong("its combinations and their amounts do not come together")
     for name, end in limits.items():
-        value = of(name)
+        value = tensors[name]
+        if value is None or not value.numel():
+            continue
         if value.min() < 0 or value.max() >= end:
             _wrong(f"array {name!r} points outside 0 to {end - 1}")
     for name, value in tensors.items():

@@ -4,22 +4,24 @@ Linear blend skinning is linear in the skinned points, so a landmark (a fixed mi
 vertices) needs only, for each joint j, its share W_j and the share-weighted point q_j about the
 joint's pivot. With R_j the joint's rotation in the head frame,
 
-    x = rest(a, e) + sum_j (R_j(e) - 1) q_j(a, e),    q_j = sum_k b_k w_kj (v_k - p_j),
+    x = rest(a, s) + sum_j (R_j(e) - 1) q_j(a, s),    q_j = sum_k b_k w_kj (v_k - p_j),
 
-where a are identity weights, e coefficients, b barycentrics and w skin weights: the very positions
-of `HeadModel.landmarks`, at a thousandth of its work. Neck and bust count as skull here: they
+where a are identity weights, e coefficients, s the weights of the shapes (`skinning.shape_weights`
+of e), b barycentrics and w skin weights: the very positions of `HeadModel.landmarks`, at a
+thousandth of its work. Neck and bust count as skull here: they
 carry no landmark of the face.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 from safetensors.numpy import load_file
+from torch import Tensor
 
 from avatar3d.geometry import vertex_normals
 from avatar3d.heads import HeadModel
@@ -52,6 +54,8 @@ class LandmarkShape:
     expression: Float[np.ndarray, "478 3 E"]
     joints: tuple[JointShare, ...]
     normals: Float[np.ndarray, "478 3"]  # of the neutral surface, unit
+    combinations: Int[np.ndarray, "C 3"]
+    amounts: Float[np.ndarray, " C"]
 
     def of_person(
         self, weights: Float[np.ndarray, " I"], offsets: Float[np.ndarray, "478 3"] | float = 0.0
@@ -68,29 +72,43 @@ class LandmarkShape:
             for j in self.joints
         )
         neutral = self.neutral + self.identity @ weights + offsets
-        return LandmarkShape(neutral, self.identity[..., :0], self.expression, joints, self.normals)
+        return replace(self, neutral=neutral, identity=self.identity[..., :0], joints=joints)
+
+    def shape_weights(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F E"]:
+        """As `skinning.shape_weights`."""
+        weights = codes.copy()
+        for (i, j, k), amount in zip(self.combinations, self.amounts):
+            weights[:, k] += amount * codes[:, i] * codes[:, j]
+        return weights
 
     def points(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F 478 3"]:
         """Positions in the head frame; an identity basis that is still there has weight 0."""
-        points = self.neutral + _mixed(self.expression, codes)
+        weights = self.shape_weights(codes)
+        points = self.neutral + _mixed(self.expression, weights)
         for joint in self.joints:
             turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
-            moment = joint.neutral + _mixed(joint.expression, codes)
+            moment = joint.neutral + _mixed(joint.expression, weights)
             points[:, joint.landmarks] += moment @ turn.transpose(0, 2, 1)
         return points
 
     def derivative_by_code(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F 478 3 E"]:
         """Exact derivatives of `points`."""
-        derivative = np.repeat(self.expression[None], len(codes), axis=0)
+        weights = self.shape_weights(codes)
+        derivative = np.repeat(self.expression[None], len(codes), axis=0)  # by the shapes' weights
+        for joint in self.joints:
+            turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
+            derivative[:, joint.landmarks] += turn[:, None] @ joint.expression
+        by_weight = {k: derivative[..., k].copy() for k in set(self.combinations[:, 2].tolist())}
+        for (i, j, k), amount in zip(self.combinations.tolist(), self.amounts):
+            derivative[..., i] += (amount * codes[:, j])[:, None, None] * by_weight[k]
+            derivative[..., j] += (amount * codes[:, i])[:, None, None] * by_weight[k]
         for joint in self.joints:
             vector = codes @ joint.drive.T  # [F, 3]
-            rotation = rotation_matrix(vector)
-            moment = joint.neutral + _mixed(joint.expression, codes)
-            turned = moment @ rotation.transpose(0, 2, 1)  # [F, M, 3]
+            moment = joint.neutral + _mixed(joint.expression, weights)
+            turned = moment @ rotation_matrix(vector).transpose(0, 2, 1)  # [F, M, 3]
             # d(R q) = (J dw) x R q + R dq, with J the left Jacobian of the exponential map.
             by_drive = -skew(turned) @ (left_jacobian(vector) @ joint.drive)[:, None]
-            by_shape = (rotation - np.eye(3))[:, None] @ joint.expression
-            derivative[:, joint.landmarks] += by_drive + by_shape
+            derivative[:, joint.landmarks] += by_drive
         return derivative
 
     def derivative_by_identity(
@@ -159,7 +177,13 @@ def build_landmark_shape(
         expression=mix(expression),
         joints=tuple(joints),
         normals=normals / np.linalg.norm(normals, axis=1, keepdims=True),
+        combinations=_numpy(head.combinations, np.zeros((0, 3), np.int64)),
+        amounts=_numpy(head.combination_amounts, np.zeros(0)).astype(np.float64),
     )
+
+
+def _numpy(value: Tensor | None, otherwise: np.ndarray) -> np.ndarray:
+    return otherwise if value is None else value.numpy()
 
 
 @lru_cache(maxsize=1)

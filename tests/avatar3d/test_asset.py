@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from avatar3d import Avatar, Camera, ExpressionCode, UserError
 from avatar3d.animation import expression_code
-from avatar3d.asset import FORMAT_VERSION
+from avatar3d.asset import _FORMER_HEADS, FORMAT_VERSION, head_hash
 from avatar3d.avatar import Attributes
 from avatar3d.container import read_container, write_container
 from render import rasterize
@@ -229,3 +229,12 @@ def _sound_bytes(factory: pytest.TempPathFactory) -> bytes:
     if not path.exists():
         plain_avatar(60).save(path)
     return path.read_bytes()
+
+
+def test_an_avatar_of_a_former_head_of_the_same_mesh_opens(saved: Path):
+    """The default head changes how it moves and is laid out now and then; avatars stay."""
+    (former, *_) = _FORMER_HEADS[head_hash(plain_avatar().head)]
+    arrays, metadata = read_container(saved)
+    metadata["head"]["hash"] = former
+    write_container(saved, arrays, metadata)
+    assert Avatar.load(saved).count == 60

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES, ExpressionCode
+from avatar3d.errors import UserError
 
 
 def test_the_52_names_in_apples_order():
@@ -42,8 +43,12 @@ def test_coefficients_by_name():
     assert code.coefficients[17] == 0.5
     assert code.coefficients[51] == 1.0
     assert code.coefficients.count_nonzero() == 2
-    with pytest.raises(KeyError, match="jawClosed"):
-        ExpressionCode.from_named(jawClosed=1.0)
+    with pytest.raises(
+        UserError, match=r"no coefficient named 'smileLeft'; expected .*mouthSmileLeft"
+    ):
+        ExpressionCode.from_named(smileLeft=1.0)
+    with pytest.raises(UserError, match=r"named 'xyz'; expected one of ARKit's 52"):
+        ExpressionCode.from_named(xyz=1.0)
 
 
 def test_stack_and_at_are_inverse():

@@ -10,6 +10,9 @@ from avatar3d.heads.build import bust, ears, eyes, mouth, skin
 from avatar3d.heads.build.halfmesh import PARTS, FullMesh, HalfMesh, Points
 from avatar3d.heads.build.surface import normalised
 
+MIDDLE = normalised(np.array([0.0, 0.72, 0.69]))  # what the atlas is unrolled about: the brow
+SPREAD = 1.0  # how much of the atlas the middle takes
+
 
 class Head(NamedTuple):
     mesh: FullMesh
@@ -57,20 +60,35 @@ def oriented(mesh: FullMesh) -> FullMesh:
     return mesh._replace(triangles=triangles)
 
 
+def flattened(names: Points) -> Points:
+    """Names [N, 3] on a plane [N, 2], without a tear: the only point that has no place there is
+    `bust.POLE`, under the shoulders, where the skin ends.
+
+    A stereographic projection from that point, moved so that the brow is in the middle, put back on
+    the sphere, and unrolled about the brow: both steps but the last keep angles.
+    """
+    down = bust.POLE
+    side = np.array([1.0, 0.0, 0.0])
+    front = np.cross(side, down)
+    front *= np.sign(front[2])
+
+    def projected(q: Points) -> Points:
+        return np.stack([q @ side, q @ front], -1) / (1.0 - q @ down)[..., None]
+
+    plane = (projected(names) - projected(MIDDLE)) * SPREAD
+    radius = np.hypot(plane[:, 0], plane[:, 1])
+    angle = 2.0 * np.arctan(radius)
+    return plane * (angle / np.maximum(radius, 1e-12))[:, None] * (1.0, -1.0)
+
+
 def atlas(mesh: FullMesh) -> Points:
-    """Texture coordinates: the skin's names by an azimuthal projection about the brow (left 80 %
-    of the atlas), the inner pieces in boxes on the right, mirrored sides beside each other."""
+    """Texture coordinates: the skin's names by an azimuthal projection (left 80 % of the atlas),
+    the inner pieces in boxes on the right, mirrored sides beside each other."""
     uv = np.zeros((len(mesh.vertices), 2))
     named = ~np.isnan(mesh.names[:, 0])
-    forward = normalised(np.array([0.0, 0.72, 0.69]))
-    up = np.cross(forward, [1.0, 0.0, 0.0])
-    up *= np.sign(up[1])
-    q = mesh.names[named]
-    a, b, c = q[:, 0], q @ up, q @ forward
-    angle = np.arccos(np.clip(c, -1.0, 1.0))
-    share = 0.5 * angle / np.pi / np.maximum(np.hypot(a, b), 1e-12)
-    disc = 0.5 + np.stack([a, b], 1) * share[:, None]
-    uv[named] = disc * (0.79, 0.99) + 0.005
+    disc = flattened(mesh.names[named])
+    low, high = disc.min(0), disc.max(0)
+    uv[named] = (disc - low) / (high - low) * (0.78, 0.98) + 0.01
     pieces = ["eyeball", "upper_teeth", "lower_teeth", "upper_gum", "lower_gum", "tongue"]
     for row, piece in enumerate(pieces):
         own = mesh.pieces[piece]

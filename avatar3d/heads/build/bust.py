@@ -20,6 +20,8 @@ BACK_Y = np.array([-0.082, -0.094, -0.116, -0.140, -0.166, -0.196, -0.230, -0.26
 BACK_Z = np.array([-0.141, -0.1390, -0.1380, -0.1420, -0.1540, -0.1660, -0.1750, -0.1800, -0.1820])
 SIDE_Z = np.array([-0.088, -0.0880, -0.0890, -0.0920, -0.0960, -0.0970, -0.0930, -0.0900, -0.0880])
 
+POLE = normalised(np.array([0.0, -0.95, -0.18]))  # the name towards which the bust's rows go
+
 
 def rows(angle: Points, t: Points) -> Points:
     """Points [R, C, 3] at row parameters t [R] and angles [C] (0 front, pi back, sideways +X)."""
@@ -51,9 +53,8 @@ def add_bust(mesh: HalfMesh, skin: Skin) -> np.ndarray:
         :, None, None
     ]
     grid[:, [0, -1], 0] = 0.0
-    pole = normalised(np.array([0.0, -0.95, -0.18]))
     share = (t / 1.15)[1:, None, None]
-    names = normalised(mesh.names[border][None] * (1 - share) + pole * share)
+    names = normalised(mesh.names[border][None] * (1 - share) + POLE * share)
     lower = mesh.add("bust", grid[1:], names)
     all_rows = np.concatenate([border[None], lower])
     neck_rows = int(np.searchsorted(t, 0.45))

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors.numpy import load_file
+from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import splu
 
 from avatar3d.codes import ARKIT_NAMES
 from avatar3d.heads.build import anthropometry as body
@@ -269,9 +271,57 @@ def closing_of_open_jaw(head: Head, canvas: Canvas, weights: Points) -> Points:
     wanted = -gap * (above * upper_share * fade_up)[:, None]
     wanted += gap * ((1 - above) * (1 - upper_share) * fade_down)[:, None]
     wanted *= (inside * np.minimum(canvas.strength, 1.0) * canvas.front)[:, None]
+    # The closed lips come down as they are at rest, corners and all.
+    drop = wanted[upper[0]] + moved[upper[0]] - vertices[upper[0]]
+    wanted[border] = vertices[border] + drop - moved[border]
+    for ring in head.half_rows["cavity"]:
+        for inner, lips in ((ring, slit), (head.mesh.mirror[ring], head.mesh.mirror[slit])):
+            wanted[inner] = canvas.strength[inner][:, None] * wanted[lips]
+    wanted = smoothest_around(head, wanted, border)
     field = np.linalg.solve(mixed, wanted[..., None])[..., 0]
     field[:, 0] = 0.0
     return field
+
+
+def smoothest_around(head: Head, field: Points, held: Indices) -> Points:
+    """The field, on the skin around the mouth as smooth as can be between the vertices `held` and
+    the rest of the face, which stays: no creases where a profile would end."""
+    mesh = head.mesh
+    x, y, z = mesh.vertices.T * 1e3
+    near = (np.abs(x) < 52) & (y > -122) & (y < -46) & (z > -25)
+    free = np.zeros(len(x), bool)
+    free[mesh.pieces["skin"]] = near[mesh.pieces["skin"]]
+    still = np.zeros(len(x), bool)
+    still[mesh.pieces["skin"]] = True
+    still &= ~free
+    free[held] = False
+    skin = np.isin(mesh.triangles, mesh.pieces["skin"]).all(1)
+    bending = bending_energy(mesh.vertices, mesh.triangles[skin])
+    known = np.where(still[:, None], 0.0, field)
+    inner, outer = np.flatnonzero(free), np.flatnonzero(~free)
+    solved = splu(bending[inner][:, inner].tocsc()).solve(-bending[inner][:, outer] @ known[outer])
+    known[inner] = solved
+    return known
+
+
+def bending_energy(vertices: Points, triangles: Indices) -> csr_matrix:
+    """Sum of squared mean curvature changes as a matrix [V, V]: L M^-1 L of the cotangent Laplacian."""
+    count = len(vertices)
+    corners = vertices[triangles]
+    area = 0.5 * np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
+    laplacian = csr_matrix((count, count))
+    for k in range(3):
+        a, b, apex = triangles[:, (k + 1) % 3], triangles[:, (k + 2) % 3], corners[:, k]
+        dot = ((vertices[a] - apex) * (vertices[b] - apex)).sum(1)
+        weight = np.maximum(0.25 * dot / area, 0.02)
+        rows, columns = np.concatenate([a, b, a, b]), np.concatenate([b, a, a, b])
+        values = np.concatenate([-weight, -weight, weight, weight])
+        laplacian = laplacian + csr_matrix((values, (rows, columns)), shape=(count, count))
+    mass = np.bincount(triangles.ravel(), np.repeat(area / 3, 3), minlength=count)
+    share = diags(1.0 / np.maximum(mass, mass[mass > 0].min()))
+    return csr_matrix(laplacian @ share @ laplacian)
 
 
 def tongue_out(head: Head) -> Points:

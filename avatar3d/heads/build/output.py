@@ -12,6 +12,7 @@ from avatar3d.codes import ARKIT_NAMES
 from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build import landmarks as lm
 from avatar3d.heads.build.assemble import Head
+from avatar3d.heads.build.combinations import combinations
 from avatar3d.heads.build.eyes import LEFT_EYE
 from avatar3d.heads.build.halfmesh import PARTS, Indices, Points
 from avatar3d.heads.build.rig import JOINT_NAMES, JOINT_PARENTS
@@ -114,6 +115,7 @@ def save_head(
     offsets[np.abs(offsets).max(1) < 2e-4] = 0.0
     identity_values, identity_scale = quantised(identity[0])
     expression_values, expression_scale = quantised(expression)
+    together, amounts = combinations()
     arrays = {
         "neutral": mesh.vertices.astype(np.float32),
         "triangles": mesh.triangles.astype(np.int16),
@@ -134,6 +136,8 @@ def save_head(
         "ibug_triangles": triangles[lm.IBUG].astype(np.int32),
         "ibug_barycentrics": barycentrics[lm.IBUG].astype(np.float32),
         "mirror": mesh.mirror.astype(np.int32),
+        "combinations": together.astype(np.int32),
+        "combination_amounts": amounts.astype(np.float32),
     }
     metadata = {
         "name": "default",

@@ -303,3 +303,24 @@ def test_the_neck_bends_without_collapse(head: HeadModel, turn: tuple[float, flo
     ratio = areas(vertices) / areas(head.neutral)
     assert 0.6 < float(areas(vertices).sum() / areas(head.neutral).sum()) < 1.5
     assert float((ratio < 0.1).float().mean()) < 0.02
+
+
+def test_the_skin_lies_in_the_texture_without_a_tear(head: HeadModel):
+    """Its triangles keep their order and are nowhere far longer than the skin is."""
+    names = ("face", "scalp", "ears", "neck", "bust", "eyelids", "mouth")
+    skin = torch.isin(head.triangle_part, torch.tensor([PART_INDEX[n] for n in names]))
+    a, b, c = head.uv[head.triangles[skin]].unbind(1)
+    turned = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    assert (turned > 0).all()
+    assert torch.stack([a - b, b - c, c - a]).norm(dim=-1).max() < 0.05
+
+
+def test_identity_modes_are_symmetric_or_asymmetric(head: HeadModel):
+    share = head.identity_asymmetry
+    assert share.shape == (head.identity_count,)
+    assert ((share < 0.05) | (share > 0.99)).all()
+    assert int((share > 0.5).sum()) >= 10
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    for mode in (share > 0.5).nonzero()[:, 0].tolist():
+        moved = head.identity_basis[mode]
+        assert (moved[head.mirror] * flip + moved).abs().max() < 0.1 * moved.abs().max()

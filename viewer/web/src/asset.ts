@@ -38,6 +38,8 @@ export interface Asset {
   joints: Float32Array; // [6, 3] metres
   jointDrive: Float32Array; // [E, 6, 3] radians at coefficient 1
   jointExpression: Float32Array | null; // [E, 6, 3] metres: expressions shift the joints too
+  combinations: Uint16Array; // [C, 3]: two coefficients and the shape they act on together
+  combinationAmounts: Float32Array; // [C]
   corners: Uint16Array; // [N] triangle of each anchor
   barycentrics: Uint16Array; // [N, 2] of the second and third corner, of 65535
   flags: Uint8Array; // [N]
@@ -102,6 +104,10 @@ export async function readAsset(bytes: Uint8Array): Promise<Asset> {
     joints: get('joints', Float32Array, JOINTS, 3),
     jointDrive: get('joint_drive', Float32Array, 'E', JOINTS, 3),
     jointExpression: arrays.has('joint_expression') ? get('joint_expression', Float32Array, 'E', JOINTS, 3) : null,
+    combinations: arrays.has('combinations') ? get('combinations', Uint16Array, 'C', 3) : new Uint16Array(0),
+    combinationAmounts: arrays.has('combinations')
+      ? get('combination_amounts', Float32Array, 'C')
+      : new Float32Array(0),
     corners: get('corners', Uint16Array, 'N'),
     barycentrics: get('barycentrics', Uint16Array, 'N', 2),
     flags: get('flags', Uint8Array, 'N'),
@@ -147,6 +153,8 @@ function checkIndices(asset: Asset, shapeRows: number): void {
   const vertices = asset.vertices.length / 3;
   if (!below(asset.triangles, vertices)) throw damaged('a triangle has a corner that does not exist');
   if (!below(asset.shapeVertices, vertices)) throw damaged('a shape moves a vertex that does not exist');
+  if (!below(asset.combinations, asset.expressionNames.length))
+    throw damaged('a combination names a shape that does not exist');
   if (!below(asset.corners, asset.triangles.length / 3))
     throw damaged('a Gaussian lies on a triangle that does not exist');
   if (asset.shapeCounts.reduce((sum, count) => sum + count, 0) !== shapeRows)

@@ -113,6 +113,11 @@ export class Rig {
       this.rotateAbout(HEAD, local, joint, joint);
       locals.push(local);
     }
+    // What shapes do only together (skinning.shape_weights); the joints above do not ask.
+    asset.combinationAmounts.forEach((amount, c) => {
+      const [i, j, k] = asset.combinations.subarray(3 * c, 3 * c + 3) as unknown as [number, number, number];
+      weights[k]! += amount * (code.coefficients[i] ?? 0) * (code.coefficients[j] ?? 0);
+    });
     if (weights.length > names)
       locals.forEach((local, i) =>
         quatToRows(local).forEach((value, k) => (weights[names + 9 * i + k] = value - (k % 4 === 0 ? 1 : 0))),

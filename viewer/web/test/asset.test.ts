@@ -1,7 +1,9 @@
 import { gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { readAsset } from '../src/asset.ts';
+import { neutralCode } from '../src/code.ts';
 import { AssetError } from '../src/container.ts';
+import { Rig } from '../src/rig.ts';
 import { pack, random, syntheticArrays, syntheticBytes, syntheticMetadata } from './synthetic.ts';
 
 test('a sound asset is read, gzipped or not', async () => {
@@ -39,6 +41,19 @@ test('a flipped bit gives an error in words, or an asset whose indices all hold'
   }
 });
 
+test('coefficients that act together add their product to a shape, as in avatar3d', async () => {
+  const arrays = syntheticArrays();
+  arrays['combinations'] = { dtype: 'U16', shape: [2, 3], data: new Uint16Array([0, 1, 0, 2, 3, 5]) };
+  arrays['combination_amounts'] = { dtype: 'F32', shape: [2], data: new Float32Array([-1, 0.5]) };
+  const together = new Rig(await readAsset(pack(arrays, syntheticMetadata())));
+  const plain = new Rig(await readAsset(pack(syntheticArrays(), syntheticMetadata())));
+  const code = neutralCode(), weights = neutralCode();
+  code.coefficients.set([0.6, 0.5, 0.4, 1]);
+  weights.coefficients.set([0.6 - 0.3, 0.5, 0.4, 1, 0, 0.2]);
+  together.pose(code), plain.pose(weights);
+  together.out.forEach((value, i) => expect(value).toBeCloseTo(plain.out[i]!, 6));
+});
+
 const wrong: [string, (arrays: ReturnType<typeof syntheticArrays>, metadata: Record<string, unknown>) => void, RegExp][] = [
   ['no vertices', (a) => delete a['vertices'], /lacks vertices/],
   ['another kind', (a) => (a['colors']!.dtype = 'I8'), /another kind/],
@@ -46,6 +61,10 @@ const wrong: [string, (arrays: ReturnType<typeof syntheticArrays>, metadata: Rec
   ['a corner too far', (a) => ((a['corners']!.data as Uint16Array)[3] = 98), /triangle that does not exist/],
   ['a vertex too far', (a) => ((a['triangles']!.data as Uint16Array)[3] = 64), /corner that does not exist/],
   ['shapes that do not add up', (a) => ((a['shape_counts']!.data as Uint32Array)[3] = 2), /add up/],
+  ['a combination of what does not exist', (a) => {
+    a['combinations'] = { dtype: 'U16', shape: [1, 3], data: new Uint16Array([0, 1, 52]) };
+    a['combination_amounts'] = { dtype: 'F32', shape: [1], data: new Float32Array(1) };
+  }, /combination names a shape/],
   ['a NaN', (a) => ((a['vertices']!.data as Float32Array)[3] = NaN), /not numbers/],
   ['outside the triangle', (a) => (a['barycentrics']!.data as Uint16Array).fill(60000), /outside/],
   ['another format', (_, m) => (m['format'] = 'glb'), /not an avatar/],
