@@ -24,6 +24,7 @@ def view(
     preset: Literal["draft", "default", "best"] = "default",
     max_upload: int = 40,
     head: str | None = None,
+    voice: str = "clean",
 ) -> None:
     """Show an avatar in the browser, move it, and make new ones from photos dropped there.
 
@@ -37,6 +38,7 @@ def view(
         preset: How photos become avatars: draft is fast, best is slow.
         max_upload: Most megabytes of photos that are taken at once.
         head: Head model (name, or path of its file) if not the one that the avatar names.
+        voice: Voice model of the page's microphone: clean, research, or a file of `avatar3d voice`.
     """
     from avatar3d.asset import read_avatar
     from avatar3d.heads import load_head
@@ -46,7 +48,7 @@ def view(
     for package in ("starlette", "uvicorn", "websockets"):
         require(package, extra="viewer")
     from viewer.asset import encode_web_asset
-    from viewer.face_mesh import find_face_mesh
+    from viewer.drivers import find_face_mesh, voice_weights
     from viewer.server import ServerConfig, ViewerServer
 
     if not 0 <= port <= 65535:
@@ -55,6 +57,7 @@ def view(
         raise UserError(f"--max-upload must be 1 to 4096 megabytes, got {max_upload}")
     if count is not None and count < 1:
         raise UserError(f"--count must be at least 1, got {count}")
+    voice_weights(voice)  # what is wrong with it is said now
     asset = None
     if avatar is not None:
         loaded = read_avatar(avatar, None if head is None else load_head(head))
@@ -67,6 +70,7 @@ def view(
         max_upload_bytes=max_upload * 2**20,
         preset=preset,
         head=head or "default",
+        voice=voice,
         face_mesh=find_face_mesh(),
     )
     moves = None if motion is None else motion_json(Motion.load(motion))

@@ -12,9 +12,8 @@ from avatar3d.io.formats import ExportFormat, ExportRequest
 def _write(avatar: Avatar, path: Path, request: ExportRequest) -> None:
     from viewer.static import write_web
 
-    del request
     with atomic_folder(path) as folder:
-        write_web(avatar, folder)
+        write_web(avatar, folder, webcam=request.webcam, voice=request.voice)
 
 
-WEB = ExportFormat("", frozenset(), _write)
+WEB = ExportFormat("", frozenset({"webcam", "voice"}), _write)

@@ -12,8 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from viewer.messages import LiveCode, encode
 
 MAX_LINES = 32
-Reply = Callable[[Any], None]
-Hear = Callable[[str, Reply], Awaitable[None]]
+Hear = Callable[[str], Awaitable[None]]
 _WAITING = 64  # messages; a page that takes none for so long is gone
 TRY_AGAIN_LATER = 1013
 
@@ -40,17 +39,13 @@ class Lines:
                 _end(queue)
 
     async def hold(self, socket: WebSocket, first: Any, hear: Hear) -> None:
-        """Serve one page until it leaves: `first` is said at once; `hear(text, reply)` is called
-        with what it says, and `reply(message)` answers it alone."""
+        """Serve one page until it leaves: `first` is said at once; `hear(text)` is called
+        with what it says."""
         if len(self._queues) >= MAX_LINES:
             await socket.close(TRY_AGAIN_LATER, "too many pages are open")
             return
         queue: asyncio.Queue[str | None] = asyncio.Queue(_WAITING)
         self._queues.add(queue)
-
-        def reply(message: Any) -> None:
-            with contextlib.suppress(asyncio.QueueFull):  # `say` will let it go
-                queue.put_nowait(encode(message))
 
         try:
             await socket.accept()
@@ -63,7 +58,7 @@ class Lines:
                     if not reader.done():
                         reader.cancel()
                         break
-                    await hear(reader.result(), reply)
+                    await hear(reader.result())
             finally:
                 writer.cancel()
                 with contextlib.suppress(asyncio.CancelledError, RuntimeError, WebSocketDisconnect):

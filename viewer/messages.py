@@ -10,11 +10,14 @@ import dataclasses
 import json
 import math
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from avatar3d.animation import EXPRESSIONS
+from avatar3d.audio.channels import CHANNELS
+from avatar3d.audio.style import EMOTIONS
 from avatar3d.codes import ARKIT_NAMES
 
 MAX_MESSAGE_BYTES = 1 << 16
@@ -31,7 +34,6 @@ class Hello:
     motion: str | None  # URL of a motion to play
     can_create: bool  # photos may be dropped
     max_upload_bytes: int
-    landmarks: bool  # the detector for the webcam is served
     warning: str | None
 
 
@@ -79,31 +81,8 @@ class CancelJob:
     job: str
 
 
-@dataclass(frozen=True)
-class Landmarks:
-    """From the page: where the camera's picture shows the face; the server answers with `Tracked`."""
-
-    points: tuple[float, ...]  # 478 pairs x, y in px; empty where no face is seen
-    width: int  # of the picture, px
-    height: int
-    time_s: float
-    begin: bool  # learn the neutral face from here on
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """The code of the face that the page's landmarks show."""
-
-    code: tuple[float, ...]  # 52 coefficients, a head's own after them
-    head_rotation: tuple[float, ...]  # wxyz
-    head_translation: tuple[float, ...]  # metres
-    neck_rotation: tuple[float, ...]  # wxyz
-    status: str  # of recon.track.live: searching, calibrating, tracked, side, lost
-    problem: str | None  # why there is none, in words
-
-
-TO_PAGE = (Hello, AvatarReady, LiveCode, JobProgress, JobFailed, Tracked)
-TO_SERVER = (CancelJob, Landmarks, LiveCode)
+TO_PAGE = (Hello, AvatarReady, LiveCode, JobProgress, JobFailed)
+TO_SERVER = (CancelJob, LiveCode)
 
 AnyMessage = TypeVar("AnyMessage")
 
@@ -176,12 +155,19 @@ def typescript() -> dict[str, str]:
     names = ["// Written by `python -m viewer.messages`: avatar3d/codes.py, in Apple's order.", ""]
     names += ["export const ARKIT_NAMES = [", *(f"  '{name}'," for name in ARKIT_NAMES)]
     names += ["] as const;", "", "/** avatar3d/animation/expressions.py */"]
-    names.append("export const EXPRESSIONS: Record<string, Record<string, number>> = {")
-    for name, coefficients in EXPRESSIONS.items():
-        fields = ", ".join(f"{key}: {value:g}" for key, value in coefficients.items())
-        names.append(f"  '{name}': {{ {fields} }}," if fields else f"  '{name}': {{}},")
-    names += ["};", ""]
+    names += [*_table("EXPRESSIONS", EXPRESSIONS), "/** avatar3d/audio/channels.py */"]
+    names += ["export const VOICE_CHANNELS = [", *(f"  '{name}'," for name in CHANNELS)]
+    names += ["] as const;", "", "/** avatar3d/audio/style.py */"]
+    names += _table("EMOTIONS", EMOTIONS)
     return {"messages.ts": "\n".join(lines), "names.ts": "\n".join(names)}
+
+
+def _table(name: str, rows: Mapping[str, Mapping[str, float]]) -> list[str]:
+    lines = [f"export const {name}: Record<string, Record<string, number>> = {{"]
+    for key, coefficients in rows.items():
+        fields = ", ".join(f"{field}: {value:g}" for field, value in coefficients.items())
+        lines.append(f"  '{key}': {{ {fields} }}," if fields else f"  '{key}': {{}},")
+    return [*lines, "};", ""]
 
 
 def _typescript_type(hint: Any) -> str:

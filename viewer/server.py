@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +29,17 @@ from avatar3d.codes import ARKIT_NAMES, ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.files import temporary_folder
 from viewer.asset import SUFFIX
-from viewer.face_mesh import FACE_MESH_FILES
+from viewer.drivers import (
+    FACE_MESH_FILES,
+    FACE_MESH_FOLDER,
+    TRACKER_FILE,
+    VOICE_FILE,
+    tracker_model,
+    voice_weights,
+)
 from viewer.guard import Guard
 from viewer.jobs import Jobs, Made
-from viewer.landmarks import FaceOfPage
-from viewer.lines import Lines, Reply
+from viewer.lines import Lines
 from viewer.messages import (
     MAX_MESSAGE_BYTES,
     AvatarReady,
@@ -41,15 +47,16 @@ from viewer.messages import (
     Hello,
     JobFailed,
     JobProgress,
-    Landmarks,
     LiveCode,
     decode,
+    encode,
 )
 from viewer.static import page
 
 KEPT_AVATARS = 8  # the last ones made; older ones are forgotten
 MAX_PHOTOS = 16
-_SERVED_PAGE = '<meta name="avatar3d-server" content="1">'
+# The page needs no second question before it fetches the avatar.
+_SERVED_PAGE = '<script type="application/json" id="hello">{}</script>'
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class ServerConfig:
     max_jobs: int = 1
     preset: str = "default"
     head: str = "default"
+    voice: str = "clean"  # what the page's microphone and sound files speak through
     face_mesh: Path | None = None  # folder of the detector's files
     can_create: bool = True
 
@@ -69,7 +77,7 @@ class ViewerServer:
 
     def __init__(self, config: ServerConfig | None = None) -> None:
         self.config = config or ServerConfig()
-        self._html = page().replace("<title>", f"{_SERVED_PAGE}\n<title>", 1)
+        self._html = page()
         self._files: OrderedDict[str, bytes] = OrderedDict()
         self._motion: bytes | None = None
         self._shown: AvatarReady | None = None
@@ -147,7 +155,9 @@ class ViewerServer:
             Route("/avatars", self._create, methods=["POST"]),
             Route("/avatars/{name}", self._avatar),
             Route("/motion.json", self._get_motion),
-            Route("/face_mesh/{name}", self._face_mesh),
+            Route(f"/{FACE_MESH_FOLDER}/{{name}}", self._face_mesh),
+            Route(f"/{TRACKER_FILE}", self._tracker),
+            Route(f"/{VOICE_FILE}", self._voice),
             WebSocketRoute("/live", self._live),
             WebSocketRoute("/drive", self._drive),
         ]
@@ -172,7 +182,9 @@ class ViewerServer:
 
     async def _page(self, request: Request) -> Response:
         del request
-        return HTMLResponse(self._html)
+        hello = encode(self._hello()).replace("<", "\\u003c")  # no tag ends it
+        said = f"{_SERVED_PAGE.format(hello)}\n<title>"
+        return HTMLResponse(self._html.replace("<title>", said, 1))
 
     async def _avatar(self, request: Request) -> Response:
         content = self._files.get(request.path_params["name"])
@@ -191,6 +203,14 @@ class ViewerServer:
         if folder is None or name not in FACE_MESH_FILES or not (folder / name).is_file():
             return PlainTextResponse("The detector's files are not here.", status_code=404)
         return FileResponse(folder / name, headers={"cache-control": "max-age=3600"})
+
+    async def _tracker(self, request: Request) -> Response:
+        del request
+        return await _made_on_demand(tracker_model, self.config.head)
+
+    async def _voice(self, request: Request) -> Response:
+        del request
+        return await _made_on_demand(voice_weights, self.config.voice)
 
     async def _create(self, request: Request) -> Response:
         if not self.config.can_create or self._jobs is None:
@@ -255,23 +275,17 @@ class ViewerServer:
             motion="motion.json" if self._motion is not None else None,
             can_create=config.can_create,
             max_upload_bytes=config.max_upload_bytes,
-            landmarks=config.face_mesh is not None,
             warning=self._warning,
         )
 
     async def _live(self, socket: WebSocket) -> None:
         """A page."""
-        face = FaceOfPage(self.config.head)
 
-        async def hear(text: str, reply: Reply) -> None:
-            try:
-                message = decode(text, (CancelJob, Landmarks))
-            except ValueError:  # what is no message is no reason to hang up
-                return
-            if isinstance(message, Landmarks):
-                reply(await asyncio.to_thread(face.solve, message))
-            elif self._jobs is not None:
-                self._jobs.cancel(message.job)
+        async def hear(text: str) -> None:
+            with contextlib.suppress(ValueError):  # what is no message is no reason to hang up
+                message = decode(text, (CancelJob,))
+                if self._jobs is not None:
+                    self._jobs.cancel(message.job)
 
         await self._lines.hold(socket, self._hello(), hear)
 
@@ -281,8 +295,7 @@ class ViewerServer:
             await socket.close(1008, "pages may not drive")
             return
 
-        async def hear(text: str, reply: Reply) -> None:
-            del reply
+        async def hear(text: str) -> None:
             with contextlib.suppress(ValueError):
                 code = decode(text, (LiveCode,))
                 if len(code.coefficients) >= len(ARKIT_NAMES):
@@ -297,6 +310,14 @@ class ViewerServer:
             function(*arguments)
         else:
             loop.call_soon_threadsafe(function, *arguments)
+
+
+async def _made_on_demand(make: Callable[[str], bytes], of: str) -> Response:
+    try:
+        content = await asyncio.to_thread(make, of)
+    except UserError as error:
+        return PlainTextResponse(str(error), status_code=404)
+    return Response(content, media_type="application/octet-stream")
 
 
 def live_code(code: ExpressionCode) -> LiveCode:

@@ -9,6 +9,16 @@ from avatar3d.avatar import Avatar
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 from viewer.asset import SUFFIX, write_web_asset
+from viewer.drivers import (
+    FACE_MESH_FILES,
+    FACE_MESH_FOLDER,
+    GET_FACE_MESH,
+    TRACKER_FILE,
+    VOICE_FILE,
+    find_face_mesh,
+    tracker_model,
+    voice_weights,
+)
 
 PAGE_ASSET = f"avatar{SUFFIX}"  # what the page loads when its address names nothing else
 
@@ -24,11 +34,29 @@ def page() -> str:
         ) from None
 
 
-def write_web(avatar: Avatar, folder: Path, count: int | None = None) -> list[Path]:
-    """Write `index.html` and `avatar.a3dweb`, ready for any web host; returns both paths.
+def write_web(
+    avatar: Avatar,
+    folder: Path,
+    count: int | None = None,
+    *,
+    webcam: bool = False,
+    voice: str | None = None,
+) -> list[Path]:
+    """Write `index.html` and `avatar.a3dweb`, ready for any web host; returns the paths written.
 
-    count: the first so many Gaussians, for a smaller file; all if None.
+    count: the first so many Gaussians, for a smaller file; all if None. webcam: also the tracker
+    and the detector. voice: also this voice model, by name or path.
     """
+    more: dict[str, bytes] = {}
+    if voice is not None:
+        more[VOICE_FILE] = voice_weights(voice)
+    if webcam:
+        found = find_face_mesh()
+        if found is None:
+            raise UserError(f"--webcam needs the face detector, which is not here; {GET_FACE_MESH}")
+        more[TRACKER_FILE] = tracker_model()
+        for name in FACE_MESH_FILES:
+            more[f"{FACE_MESH_FOLDER}/{name}"] = _read(found / name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -39,4 +67,17 @@ def write_web(avatar: Avatar, folder: Path, count: int | None = None) -> list[Pa
     write_web_asset(avatar, asset, count)
     with atomic_output(html) as temporary:
         temporary.write_text(page(), encoding="utf-8")
-    return [html, asset]
+    for name, content in more.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        with atomic_output(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return [html, asset, *(folder / name for name in more)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"the face detector is not whole: {path.name} cannot be read; {GET_FACE_MESH}"
+        ) from error

@@ -30,6 +30,8 @@ def export(
     texture_size: int | None = None,
     unlit: bool = False,
     images: Literal["png", "exr"] | None = None,
+    webcam: bool = False,
+    voice: str | None = None,
     level: int | None = None,
     head: str | None = None,
 ) -> None:
@@ -50,6 +52,9 @@ def export(
         texture_size: Side of the textures of glb and texture in texels (1024 if not given).
         unlit: Keep the photos' light in the glb's texture, and let the engine add none.
         images: Pictures of texture: png (8 bits; default) or exr (floats).
+        webcam: Put what the webcam needs into the folder of web (10.7 MB: MediaPipe's detector).
+        voice: Put a voice model into the folder of web (1.2 MB), for microphone and sound files:
+            clean, research, or a file of `avatar3d voice`.
         level: How many Gaussians to keep: a coarser avatar.
         head: Head model (name, or path of its file) if not the one that the avatar names.
     """
@@ -69,6 +74,8 @@ def export(
             "texture-size": ("texture_size", texture_size is not None),
             "unlit": ("unlit", unlit),
             "images": ("images", images is not None),
+            "webcam": ("webcam", webcam),
+            "voice": ("voice", voice is not None),
         },
     )
     _check_place(output, chosen.suffix, to)
@@ -92,6 +99,8 @@ def export(
         texture_size=texture_size or 1024,
         unlit=unlit,
         images=images or "png",
+        webcam=webcam,
+        voice=voice,
     )
     chosen.write(loaded, output, request)
     files = [output] if output.is_file() else [p for p in output.rglob("*") if p.is_file()]

@@ -32,6 +32,8 @@ class ExportRequest:
     texture_size: int = 1024
     unlit: bool = False
     images: Literal["png", "exr"] = "png"
+    webcam: bool = False
+    voice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class ExportFormat:
     """How one format is written, and which options mean something to it."""
 
     suffix: str  # of the file; empty for a folder
-    options: frozenset[str]  # of "pose", "motion", "texture_size", "unlit", "images"
+    options: frozenset[
+        str
+    ]  # of "pose", "motion", "texture_size", "unlit", "images", "webcam", "voice"
     write: Callable[[Avatar, Path, ExportRequest], None]
 
 

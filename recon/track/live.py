@@ -47,6 +47,7 @@ PUPILS_M = 0.063
 ASSUMED_DISTANCE_M = 0.65  # of a user from the camera: tells the focal length where nobody says it
 FOCAL_RANGE = (0.75, 4.0)  # of the picture's longer side
 CALIBRATION_FRAMES = 10  # of those seen while calibrating, evenly spread
+CALIBRATION_TURN_RAD = 0.35  # frames turned farther from the camera teach no neutral
 LONGEST_STEP_S = 0.05
 BROKEN = 0.12  # mean miss over the pupils' distance at which a frame is solved afresh
 
@@ -196,7 +197,7 @@ class LiveSolver:
         assert self._state is not None
         assert self._focal_px is not None
         self._seen_s += step_s
-        if self._turn_rad() < 0.35:
+        if self._turn_rad() < CALIBRATION_TURN_RAD:
             self._collected.append(observed_px[self._face.landmarks])
         if self._seen_s < self.settings.calibration_s or len(self._collected) < 3:
             return "calibrating"

@@ -26,7 +26,8 @@ from avatar3d.animation.smoothing import (
 from avatar3d.codes import ExpressionCode
 from avatar3d.files import atomic_output
 from avatar3d.heads import HeadModel, load_head
-from recon.track import live, live_solver, neutral, observation
+from avatar3d.heads.skinning import HEAD, NECK
+from recon.track import bust, live, live_solver, neutral, observation
 from recon.track.learn_response import DISTANCE_M, FOCAL_PX, SIZE_PX, random_codes
 from recon.track.linear_face import SQUARED, linear_face
 from recon.track.live import LiveSettings, LiveSolver, live_prior
@@ -40,6 +41,7 @@ def live_model(head: HeadModel, settings: LiveSettings | None = None) -> dict[st
     settings = settings or LiveSettings()
     face = linear_face(head)
     prior = live_prior(face, head.expression_names, settings.prior)
+    joints = head.joints.numpy()
     return {
         "format": FORMAT,
         "head": head.name,
@@ -77,14 +79,17 @@ def live_model(head: HeadModel, settings: LiveSettings | None = None) -> dict[st
             "place": list(PLACE_CUTOFF),
             "speed_hz": SPEED_CUTOFF_HZ,
         },
+        "joints": {"neck": _rounded(joints[NECK]), "head": _rounded(joints[HEAD])},
         "constants": {
             **{name: getattr(observation, name) for name in _OBSERVATION},
             "damping": live_solver.DAMPING,
             "pivot_rounds": live_solver.PIVOT_ROUNDS,
             "max_turn": live_solver.MAX_TURN,
             "steps": settings.steps,
+            "settled": live_solver.SETTLED,
             "calibration_s": settings.calibration_s,
             "calibration_frames": live.CALIBRATION_FRAMES,
+            "calibration_turn_rad": live.CALIBRATION_TURN_RAD,
             "calibration_rounds": neutral.ROUNDS,
             "identity_weight": neutral.IDENTITY_WEIGHT,
             "offset_sigma_m": neutral.OFFSET_SIGMA_M,
@@ -100,6 +105,10 @@ def live_model(head: HeadModel, settings: LiveSettings | None = None) -> dict[st
             "hold_s": settings.hold_s,
             "fade_s": settings.fade_s,
             "blend_s": settings.blend_s,
+            "longest_step_s": live.LONGEST_STEP_S,
+            "waist_below_neck_m": bust.WAIST_BELOW_NECK_M,
+            "turn_share": bust.TURN_SHARE,
+            "reference_yaw_share": bust.REFERENCE_YAW_SHARE,
         },
     }
 
@@ -141,6 +150,7 @@ def port_vectors(head: HeadModel, frames: int = VECTOR_FRAMES, seed: int = 5) ->
             "coefficients": _rounded(shown.code.coefficients.numpy()),
             "head_rotation": _rounded(shown.code.head_rotation.numpy()),
             "head_translation": _rounded(shown.code.head_translation.numpy()),
+            "neck_rotation": _rounded(shown.code.neck_rotation.numpy()),
         }
         if not missing and state is not None:
             row["state"] = {

@@ -39,6 +39,7 @@ POSE = 6
 DAMPING = 1e-3  # relative to the diagonal (Levenberg-Marquardt)
 PIVOT_ROUNDS = 6
 MAX_TURN = 0.5  # radians a step
+SETTLED = 0.01  # steps end when no coefficient moves farther
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,13 @@ def solve_frame(
     start: LiveState,
     steps: int = 3,
     near: Nearness | None = None,
-    settled: float = 0.01,
 ) -> LiveState:
     """The state that explains `observed_px` (px from the principal point), from `start` on."""
     state = start
     for _ in range(steps):
         move = _step(face, prior, observed_px, focal_px, state, start if near else None, near)
         before, state = state, _moved(state, move)
-        if np.abs(state.code - before.code).max() < settled and np.abs(move[:3]).max() < 2e-3:
+        if np.abs(state.code - before.code).max() < SETTLED and np.abs(move[:3]).max() < 2e-3:
             break
     return state
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import io
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,24 @@ def canvas_picture(page: Any) -> np.ndarray:
         " viewer.render(); return viewer.canvas.toDataURL('image/png'); }"
     )
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+
+@contextmanager
+def static_host(folder: Path) -> Iterator[str]:
+    """A plain web host of a folder: its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(folder))
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.server_address[1]}/"
+    finally:
+        listening.shutdown()
+        listening.server_close()
 
 
 def shared_page_text() -> str:

@@ -1,7 +1,9 @@
-"""The page driven by a camera and by photos, from end to end."""
+"""The page driven by camera, voice, clip and photos, from end to end."""
 
 from __future__ import annotations
 
+import re
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,21 @@ import numpy as np
 import pytest
 
 from avatar3d.animation import portrait_camera
+from avatar3d.audio.features import RATE_HZ
+from avatar3d.audio.model import load_voice
+from avatar3d.audio.stream import VoiceFrames, VoiceStream
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
+from avatar3d.errors import UserError
 from render.frames import frames
+from render.video import VideoWriter
+from tests.avatar3d.audio.voices import babble
 from tests.support.avatars import draft_of_portrait, plain_avatar, write_portrait
-from tests.viewer.browser import find_chromium
+from tests.viewer.browser import find_chromium, static_host
 from tests.viewer.conftest import SIZE_PX, open_page
 from viewer.asset import encode_web_asset
-from viewer.face_mesh import find_face_mesh
-from viewer.messages import Landmarks, Tracked
+from viewer.drivers import find_face_mesh
 from viewer.server import ServerConfig, ViewerServer
+from viewer.static import write_web
 
 JAW_OPEN = ARKIT_INDEX["jawOpen"]
 
@@ -37,16 +45,30 @@ def write_y4m(pictures: Any, path: Path) -> None:
             file.write(b"FRAME\n" + b"".join(planes))
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds that swell and fade as speech does, 16 kHz."""
+    path = tmp_path_factory.mktemp("sound") / "speech.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
+        file.writeframes((32767 * np.clip(2 * babble(4.0), -1, 1)).astype("<i2").tobytes())
+    return path
+
+
 @pytest.mark.slow
-def test_the_webcam_moves_the_avatar(chromium: Any, tmp_path: Path):
-    """A rendered head before the camera rests, then opens its mouth; so does the avatar."""
+def test_webcam_and_microphone_move_the_avatar_on_a_static_host(
+    chromium: Any, tmp_path: Path, sound: Path
+):
+    """A rendered head before the camera rests, then opens its mouth; so does the avatar. No server
+    of ours is there."""
     if find_face_mesh() is None:
         pytest.skip("the face detector is not here; install it with: cd viewer/web && npm ci")
-    codes = ExpressionCode.neutral(150)
-    codes.coefficients[90:, JAW_OPEN] = 0.7
+    codes = ExpressionCode.neutral(165)
+    codes.coefficients[120:, JAW_OPEN] = 0.7
     person = draft_of_portrait().avatar
     camera = tmp_path / "camera.y4m"
     write_y4m(frames(person, codes, portrait_camera(person, 480)), camera)
+    write_web(plain_avatar(300), tmp_path / "site", webcam=True, voice="clean")
     browser = chromium.browser_type.launch(
         executable_path=find_chromium(),
         args=[
@@ -56,12 +78,14 @@ def test_the_webcam_moves_the_avatar(chromium: Any, tmp_path: Path):
             "--use-fake-ui-for-media-stream",
             "--use-fake-device-for-media-stream",
             f"--use-file-for-fake-video-capture={camera}",
+            f"--use-file-for-fake-audio-capture={sound}",
         ],
     )
-    with ViewerServer(ServerConfig(port=0, face_mesh=find_face_mesh())) as server:
-        server.show(encode_web_asset(plain_avatar(300)), "plain")
+    with static_host(tmp_path / "site") as url:
         page = browser.new_page(viewport={"width": SIZE_PX + 330, "height": SIZE_PX})
-        open_page(page, server.url)
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        open_page(page, url)
         page.get_by_role("tab", name="Move").click()
         page.get_by_role("button", name="Webcam").click()
         page.get_by_text("The avatar follows you").wait_for(timeout=90_000)
@@ -70,22 +94,70 @@ def test_the_webcam_moves_the_avatar(chromium: Any, tmp_path: Path):
         )
         page.get_by_role("button", name="Stop the webcam").click()
         assert page.evaluate("() => Math.max(...avatar3d.viewer.avatars[0].code.coefficients)") == 0
+        page.get_by_role("button", name="Microphone").click()
+        page.wait_for_function(
+            f"avatar3d.viewer.avatars[0].code.coefficients[{JAW_OPEN}] > 0.1", timeout=60_000
+        )
+        page.get_by_role("button", name="Stop the microphone").click()
+        assert page.evaluate("() => Math.max(...avatar3d.viewer.avatars[0].code.coefficients)") == 0
+        assert problems == []
     browser.close()
 
 
-def test_a_denied_camera_is_told_in_words(chromium: Any):
-    with ViewerServer(ServerConfig(port=0, face_mesh=Path(__file__).parent)) as server:
+def test_a_sound_file_speaks_as_python_says(page: Any, sound: Path):
+    """While it sounds, the face shows the codes of that moment."""
+    page.get_by_role("tab", name="Move").click()
+    page.get_by_label("Blinks and sways meanwhile").uncheck()
+    page.get_by_label("Speak a sound file").set_input_files(sound)
+    page.get_by_text("heard").wait_for()
+    seen = page.evaluate(
+        f"""async () => {{ const audio = document.querySelector('audio'), seen = [];
+        const [avatar] = avatar3d.viewer.avatars;
+        while (audio.paused) await new Promise(requestAnimationFrame);
+        while (!audio.ended && seen.length < 400) {{
+          const before = audio.currentTime;
+          await new Promise(requestAnimationFrame);
+          seen.push([before, audio.currentTime, avatar.code.coefficients[{JAW_OPEN}]]);
+        }} return seen; }}"""
+    )
+    with wave.open(str(sound)) as file:
+        samples = np.frombuffer(file.readframes(1 << 20), "<i2").astype(np.float32) / 32768
+    stream = VoiceStream(load_voice())
+    truth = VoiceFrames.joined([stream.push(samples), stream.finish()]).coefficients[:, JAW_OPEN]
+    times_s = stream.start_s + 0.02 * np.arange(len(truth))
+    checked = 0
+    for before_s, after_s, value in seen:
+        if before_s < 0.1 or after_s > 3.9 or after_s - before_s > 0.5:
+            continue
+        near = truth[(times_s > before_s - 0.06) & (times_s < after_s + 0.06)]
+        assert near.min() - 0.02 <= value <= near.max() + 0.02
+        checked += 1
+    assert checked >= 5
+    assert truth.max() - truth.min() > 0.15
+    page.get_by_label("Strength").fill("0")
+    page.get_by_role("button", name="Reset all").click()
+
+
+def test_what_is_no_sound_is_told_in_words(page: Any):
+    page.get_by_role("tab", name="Move").click()
+    page.get_by_label("Speak a sound file").set_input_files(
+        {"name": "x.wav", "mimeType": "audio/wav", "buffer": b"RIFF and no more"}
+    )
+    page.locator("#notes").get_by_text("x.wav is no sound").wait_for()
+
+
+def test_denied_devices_are_told_in_words(chromium: Any, tmp_path: Path):
+    (tmp_path / "face_mesh.js").write_text("window.FaceMesh = class {};")
+    with ViewerServer(ServerConfig(port=0, face_mesh=tmp_path)) as server:
         server.show(encode_web_asset(plain_avatar(300)), "plain")
         page = chromium.new_page(viewport={"width": SIZE_PX + 330, "height": SIZE_PX})
         open_page(page, server.url)
         page.get_by_role("tab", name="Move").click()
-        page.get_by_role("button", name="Webcam").click()
         notes = page.locator("#notes")
-        notes.get_by_text("camera").wait_for(timeout=20_000)
-        text = notes.inner_text()
-        assert "denies the camera" in text or "No camera was found" in text
-        page.get_by_role("button", name="Microphone").click()
-        notes.get_by_text("avatar3d speak").wait_for()
+        for button, device in (("Webcam", "camera"), ("Microphone", "microphone")):
+            page.get_by_role("button", name=button).click()
+            told = re.compile(f"denies the {device}|No {device} was found")
+            notes.get_by_text(told).wait_for(timeout=30_000)
         page.close()
 
 
@@ -100,17 +172,50 @@ def test_without_a_detector_the_page_says_where_to_get_it(chromium: Any):
         page.close()
 
 
-@pytest.mark.parametrize(
-    ("points", "width"),
-    [((1.0, 2.0), 640), ((0.0,) * 956, 0), ((1e9,) * 956, 640), ((0.0,) * 955, 640)],
-)
-def test_landmarks_that_are_none_get_a_sentence(points: tuple[float, ...], width: int):
-    from viewer.landmarks import FaceOfPage
+def test_a_static_host_without_drivers_says_how_to_export_them(chromium: Any, tmp_path: Path):
+    write_web(plain_avatar(300), tmp_path / "site")
+    with static_host(tmp_path / "site") as url:
+        page = chromium.new_page(viewport={"width": SIZE_PX + 330, "height": SIZE_PX})
+        open_page(page, url)
+        page.get_by_role("tab", name="Move").click()
+        notes = page.locator("#notes")
+        for button, option in (("Webcam", "--webcam"), ("Microphone", "--voice clean")):
+            page.get_by_role("button", name=button).click()
+            notes.get_by_text(f"avatar3d export --to web {option}").wait_for()
+        page.close()
 
-    answer = FaceOfPage("default").solve(Landmarks(points, width, 480, 0.0, True))
-    assert isinstance(answer, Tracked)
-    assert answer.problem is not None
-    assert answer.problem.endswith(".")
+
+def test_export_carries_what_drivers_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    written = write_web(plain_avatar(300), tmp_path / "voice", voice="clean")
+    assert [path.name for path in written] == ["index.html", "avatar.a3dweb", "voice.safetensors"]
+    assert written[2].stat().st_size < 1.2e6
+    with pytest.raises(UserError, match="no voice model 'loud'"):
+        write_web(plain_avatar(300), tmp_path / "none", voice="loud")
+    monkeypatch.setattr("viewer.static.find_face_mesh", lambda: None)
+    with pytest.raises(UserError, match="npm pack @mediapipe/face_mesh"):
+        write_web(plain_avatar(300), tmp_path / "none", webcam=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_codes_of_a_clip_reach_the_page(page: Any, server: ViewerServer, tmp_path: Path):
+    """`reenact --to viewer` on the film of a head that opens its mouth: live tracker, socket, page."""
+    from recon.driving.commands import reenact
+
+    codes = ExpressionCode.neutral(60)
+    codes.coefficients[30:, JAW_OPEN] = 0.7
+    person = draft_of_portrait().avatar
+    person.save(tmp_path / "me.avatar")
+    clip = tmp_path / "driver.mp4"
+    with VideoWriter(clip, 30.0) as video:
+        for picture in frames(person, codes, portrait_camera(person, 320)):
+            video.write(picture)
+    page.evaluate(
+        f"""() => {{ window.most = 0; avatar3d.viewer.avatars[0].on('code', (code) =>
+        {{ window.most = Math.max(window.most, code.coefficients[{JAW_OPEN}]); }}); }}"""
+    )
+    address = f"127.0.0.1:{server.port}"
+    reenact(tmp_path / "me.avatar", driver=str(clip), to="viewer", address=address)
+    page.wait_for_function("window.most > 0.25", timeout=20_000)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from viewer.messages import (
 
 EVERY = TO_PAGE + TO_SERVER
 EXAMPLES = [
-    Hello("1", None, None, None, "motion.json", True, 5, False, "mind"),
+    Hello("1", None, None, None, "motion.json", True, 5, "mind"),
     AvatarReady("avatars/x", "x", None),
     LiveCode((0.0, 1.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)),
     JobProgress("j", "fit", 0.5, 1.0),

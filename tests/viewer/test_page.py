@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import http.server
 import json
 import random
 import re
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from avatar3d.animation import EXPRESSIONS, idle
 from avatar3d.codes import ARKIT_NAMES, ExpressionCode
 from avatar3d.motion import Motion
 from tests.support.avatars import plain_avatar
-from tests.viewer.browser import canvas_picture
+from tests.viewer.browser import canvas_picture, static_host
 from tests.viewer.conftest import SIZE_PX, open_page
 from viewer.asset import encode_web_asset
 from viewer.commands import motion_json
@@ -383,17 +380,8 @@ def test_every_control_has_a_name(page: Any):
 def host(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A plain web host of a folder, as write_web leaves it."""
     write_web(plain_avatar(), tmp_path / "site")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    handler = partial(Quiet, directory=str(tmp_path / "site"))
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{listening.server_address[1]}/", tmp_path / "site"
-    listening.shutdown()
-    listening.server_close()
+    with static_host(tmp_path / "site") as url:
+        yield url, tmp_path / "site"
 
 
 def test_the_same_page_works_as_static_files(chromium: Any, host: tuple[str, Path]):

@@ -62,7 +62,7 @@ def test_the_page_and_the_avatar_are_served(server: ViewerServer):
     assert ask(server, f"/{hello.avatar}") == (200, asset)
     status, html = ask(server, "/")
     assert status == 200
-    assert b"avatar3d-server" in html
+    assert b'id="hello"' in html
     status, motion = ask(server, f"/{hello.motion}")
     assert status == 200
     assert len(json.loads(motion)["coefficients"]) == 25

@@ -21,6 +21,7 @@ export interface Container {
 const MAX_BYTES = 128 * 2 ** 20; // unpacked; a hundred times an avatar, small enough to refuse
 const MAX_HEADER_BYTES = 2 ** 20;
 const KINDS: Record<string, { size: number; make: (b: ArrayBuffer) => TypedArray }> = {
+  F16: { size: 2, make: (b) => Float32Array.from(new Uint16Array(b), fromHalf) },
   F32: { size: 4, make: (b) => new Float32Array(b) },
   U32: { size: 4, make: (b) => new Uint32Array(b) },
   U16: { size: 2, make: (b) => new Uint16Array(b) },
@@ -28,6 +29,13 @@ const KINDS: Record<string, { size: number; make: (b: ArrayBuffer) => TypedArray
   U8: { size: 1, make: (b) => new Uint8Array(b) },
   I8: { size: 1, make: (b) => new Int8Array(b) },
 };
+
+/** The value of an IEEE half. */
+function fromHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+}
 
 /** Undo gzip where it is there; hosts may have undone it already. */
 export async function unpack(bytes: Uint8Array): Promise<Uint8Array> {
@@ -59,7 +67,8 @@ export async function unpack(bytes: Uint8Array): Promise<Uint8Array> {
 }
 
 /** Read the container; an `AssetError` for anything but a sound one. */
-export function readContainer(bytes: Uint8Array): Container {
+export function readContainer(bytes: Uint8Array, kind: 'avatar' | 'voice' = 'avatar'): Container {
+  const notOurs = () => new AssetError(NOT_OURS[kind]);
   if (bytes.length < 8) throw notOurs();
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerBytes = view.getUint32(0, true);
@@ -122,9 +131,10 @@ export function damaged(what: string): AssetError {
   return new AssetError(`The file is damaged: ${what}.`);
 }
 
-function notOurs(): AssetError {
-  return new AssetError('This is not an avatar for the viewer; expected a file named *.a3dweb.');
-}
+const NOT_OURS = {
+  avatar: 'This is not an avatar for the viewer; expected a file named *.a3dweb.',
+  voice: 'This is no voice; expected a .safetensors file of avatar3d.',
+};
 
 function short(name: string): string {
   return JSON.stringify(name.slice(0, 40));

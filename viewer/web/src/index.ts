@@ -10,6 +10,11 @@ export { orbit } from './orbit.ts';
 export { readMotion, type Motion } from './motion.ts';
 export { ARKIT_NAMES } from './names.ts';
 export { GraphicsError, Renderer, type FrameStats, type Overlays, type View } from './renderer.ts';
+export { readModel as readTracker, type Model as TrackerModel } from './tracker/model.ts';
+export { FaceTracker, type TrackerFrame, type TrackerOptions, type TrackerStatus } from './tracker/tracker.ts';
+export { readVoice, type VoiceModel } from './voice/network.ts';
+export { VoiceStream, type VoiceFrame } from './voice/stream.ts';
+export { PLAIN_STYLE, type Style } from './voice/style.ts';
 export { enterVr, vrSupported, type XrOptions } from './xr.ts';
 export { Viewer, type OrbitCamera, type ViewerEvents, type ViewerOptions } from './viewer.ts';
 

@@ -74,6 +74,17 @@ export function quatToRows([w, x, y, z]: Quat): number[] {
   ];
 }
 
+/** Of a rotation matrix, row by row. */
+export function quatFromRows(m: ArrayLike<number>): Quat {
+  const [a, b, c] = [m[0]!, m[4]!, m[8]!];
+  const trace = a + b + c;
+  // From the largest of the four components, which no rounding can spoil.
+  if (trace >= Math.max(a, b, c)) return quatNormalize([1 + trace, m[7]! - m[5]!, m[2]! - m[6]!, m[3]! - m[1]!]);
+  if (a >= b && a >= c) return quatNormalize([m[7]! - m[5]!, 1 + a - b - c, m[1]! + m[3]!, m[2]! + m[6]!]);
+  if (b >= c) return quatNormalize([m[2]! - m[6]!, m[1]! + m[3]!, 1 - a + b - c, m[5]! + m[7]!]);
+  return quatNormalize([m[3]! - m[1]!, m[2]! + m[6]!, m[5]! + m[7]!, 1 - a - b + c]);
+}
+
 export function multiply(a: Mat4, b: Mat4): Float32Array {
   const out = new Float32Array(16);
   for (let column = 0; column < 4; column++)

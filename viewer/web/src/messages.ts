@@ -10,7 +10,6 @@ export interface Hello {
   motion: string | null;
   can_create: boolean;
   max_upload_bytes: number;
-  landmarks: boolean;
   warning: string | null;
 }
 
@@ -47,42 +46,20 @@ export interface JobFailed {
   sentence: string;
 }
 
-/** The code of the face that the page's landmarks show. */
-export interface Tracked {
-  type: 'Tracked';
-  code: number[];
-  head_rotation: number[];
-  head_translation: number[];
-  neck_rotation: number[];
-  status: string;
-  problem: string | null;
-}
-
 /** From the page: stop making this avatar. */
 export interface CancelJob {
   type: 'CancelJob';
   job: string;
 }
 
-/** From the page: where the camera's picture shows the face; the server answers with `Tracked`. */
-export interface Landmarks {
-  type: 'Landmarks';
-  points: number[];
-  width: number;
-  height: number;
-  time_s: number;
-  begin: boolean;
-}
-
-export type ToPage = Hello | AvatarReady | LiveCode | JobProgress | JobFailed | Tracked;
-export type ToServer = CancelJob | Landmarks | LiveCode;
+export type ToPage = Hello | AvatarReady | LiveCode | JobProgress | JobFailed;
+export type ToServer = CancelJob | LiveCode;
 
 /** Fields of each message to the page, to check what arrives. */
 export const TO_PAGE: Record<ToPage['type'], Record<string, string>> = {
-  Hello: { version: 'string', avatar: 'string | null', name: 'string | null', file: 'string | null', motion: 'string | null', can_create: 'boolean', max_upload_bytes: 'number', landmarks: 'boolean', warning: 'string | null' },
+  Hello: { version: 'string', avatar: 'string | null', name: 'string | null', file: 'string | null', motion: 'string | null', can_create: 'boolean', max_upload_bytes: 'number', warning: 'string | null' },
   AvatarReady: { url: 'string', name: 'string', file: 'string | null' },
   LiveCode: { coefficients: 'number[]', head_rotation: 'number[]', head_translation: 'number[]', neck_rotation: 'number[]' },
   JobProgress: { job: 'string', stage: 'string', done: 'number', total: 'number' },
   JobFailed: { job: 'string', sentence: 'string' },
-  Tracked: { code: 'number[]', head_rotation: 'number[]', head_translation: 'number[]', neck_rotation: 'number[]', status: 'string', problem: 'string | null' },
 };

@@ -67,3 +67,38 @@ export const EXPRESSIONS: Record<string, Record<string, number>> = {
   'eyes closed': { eyeBlinkLeft: 1, eyeBlinkRight: 1 },
   'look aside': { eyeLookOutLeft: 1, eyeLookInRight: 1 },
 };
+
+/** avatar3d/audio/channels.py */
+export const VOICE_CHANNELS = [
+  'jawOpen',
+  'jawForward',
+  'mouthClose',
+  'mouthFunnel',
+  'mouthPucker',
+  'mouthSmile',
+  'mouthFrown',
+  'mouthDimple',
+  'mouthStretch',
+  'mouthRollLower',
+  'mouthRollUpper',
+  'mouthShrugLower',
+  'mouthShrugUpper',
+  'mouthPress',
+  'mouthLowerDown',
+  'mouthUpperUp',
+  'cheekPuff',
+  'cheekSquint',
+  'tongueOut',
+] as const;
+
+/** avatar3d/audio/style.py */
+export const EMOTIONS: Record<string, Record<string, number>> = {
+  'neutral': {},
+  'friendly': { mouthSmileLeft: 0.25, mouthSmileRight: 0.25, cheekSquintLeft: 0.15, cheekSquintRight: 0.15, eyeSquintLeft: 0.08, eyeSquintRight: 0.08 },
+  'happy': { mouthSmileLeft: 0.55, mouthSmileRight: 0.55, cheekSquintLeft: 0.35, cheekSquintRight: 0.35, eyeSquintLeft: 0.2, eyeSquintRight: 0.2, mouthDimpleLeft: 0.15, mouthDimpleRight: 0.15 },
+  'sad': { browInnerUp: 0.6, mouthShrugLower: 0.2, mouthFrownLeft: 0.45, mouthFrownRight: 0.45, eyeBlinkLeft: 0.12, eyeBlinkRight: 0.12, eyeLookDownLeft: 0.12, eyeLookDownRight: 0.12 },
+  'angry': { browDownLeft: 0.7, browDownRight: 0.7, eyeSquintLeft: 0.3, eyeSquintRight: 0.3, noseSneerLeft: 0.3, noseSneerRight: 0.3, mouthFrownLeft: 0.15, mouthFrownRight: 0.15, mouthPressLeft: 0.15, mouthPressRight: 0.15 },
+  'surprised': { browInnerUp: 0.7, jawOpen: 0.06, browOuterUpLeft: 0.6, browOuterUpRight: 0.6, eyeWideLeft: 0.5, eyeWideRight: 0.5 },
+  'afraid': { browInnerUp: 0.7, eyeWideLeft: 0.45, eyeWideRight: 0.45, mouthStretchLeft: 0.25, mouthStretchRight: 0.25, browOuterUpLeft: 0.2, browOuterUpRight: 0.2 },
+  'disgusted': { mouthShrugUpper: 0.15, noseSneerLeft: 0.6, noseSneerRight: 0.6, mouthUpperUpLeft: 0.2, mouthUpperUpRight: 0.2, browDownLeft: 0.35, browDownRight: 0.35, eyeSquintLeft: 0.2, eyeSquintRight: 0.2 },
+};

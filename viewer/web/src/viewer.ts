@@ -43,6 +43,7 @@ export class Viewer extends Events<ViewerEvents> {
   /** Someone else draws, such as a headset's session. */
   suspended = false;
   private dirty = true;
+  private drawn = false;
   private request = 0;
   private last = 0;
   private pace = 25; // ms between frames, a moving mean
@@ -166,6 +167,7 @@ export class Viewer extends Events<ViewerEvents> {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     this.renderer.draw({ view, projection, x: 0, y: 0, width, height });
     this.dirty = false;
+    this.drawn = true;
   }
 
   /** Move the avatars to `now` (seconds); true when one has changed. */
@@ -192,6 +194,7 @@ export class Viewer extends Events<ViewerEvents> {
     const before = this.last;
     const changed = this.advance(time / 1000);
     if (!changed && !this.dirty) return;
+    if (!this.drawn && this.avatars.length === 0) return; // an empty stage needs no graphics
     this.render();
     const frameMs = 1000 * (time / 1000 - before);
     if (changed) this.adapt(frameMs);

@@ -1,19 +1,22 @@
 // The page: a stage, tabs of controls, and what ties them to the avatar.
 import type { Avatar } from '../avatar.ts';
+import type { Pose } from '../code.ts';
 import { AssetError } from '../container.ts';
-import { quatFromAngles, quatToAngles } from '../math.ts';
+import { quatFromAngles, quatToAngles, type Quat, type Vec3 } from '../math.ts';
 import type { Hello, ToPage } from '../messages.ts';
 import { readMotion, type Motion } from '../motion.ts';
 import { ARKIT_NAMES } from '../names.ts';
 import { orbit } from '../orbit.ts';
 import { Viewer } from '../viewer.ts';
-import { Connection } from './connection.ts';
+import { Connection, parse } from './connection.ts';
 import { byId, check, fileButton, h, slider, toggle } from './dom.ts';
 import { expressionTab } from './expression.ts';
 import { complain, say, showProgress } from './notes.ts';
+import { hello, preload } from './parts.ts';
 import { Recording, save, screenshot, type Backdrop } from './recording.ts';
 import { readState, writeState, type State } from './state.ts';
 import { makePhotos } from './photos.ts';
+import { voiceControls } from './voice.ts';
 import { vrButton } from './vr.ts';
 import { webcam } from './webcam.ts';
 
@@ -28,6 +31,10 @@ const state: State = {
 };
 
 function start(): void {
+  const asked = new URLSearchParams(location.search).get('avatar');
+  const said = parse(hello() ?? '') as Hello | null;
+  const first = hello() === null ? (asked ?? DEFAULT_AVATAR) : said?.avatar;
+  if (first) preload(first); // while the graphics start
   let viewer: Viewer;
   try {
     viewer = new Viewer(byId<HTMLCanvasElement>('canvas'));
@@ -35,13 +42,14 @@ function start(): void {
     showEmpty('This page cannot draw here', (error as Error).message);
     return;
   }
-  new Page(viewer);
+  new Page(viewer, said);
 }
 
 class Page {
   private avatar: Avatar | null = null;
   private name = 'avatar';
   private hello: Hello | null = null;
+  private hellos = 0;
   private posing = false;
   private liveUntil = 0;
   private readonly connection: Connection | null = null;
@@ -71,21 +79,22 @@ class Page {
   private readonly photoRow = h('div');
   private readonly fileRow = h('div');
   private readonly webcam = webcam({
-    available: () => this.hello?.landmarks ?? false,
-    served: () => this.hello !== null,
-    ready: () => this.avatar !== null,
-    send: (landmarks) => this.connection?.send(landmarks),
-    show: (seen) => this.showLive(seen.code, seen.head_rotation, seen.head_translation, seen.neck_rotation),
-    stopped: () => {
-      this.avatar?.reset();
-      this.avatar?.setExpression(state.expression);
-      this.turnHead(state.head);
+    begin: () => this.giveWay('voice'),
+    show: (code) => this.showLive(code.coefficients, code),
+    stopped: () => this.restore(),
+  });
+  private readonly voice = voiceControls({
+    begin: () => this.giveWay('webcam'),
+    show: (coefficients, lively) => {
+      if (this.avatar) this.avatar.idle = lively || state.idle;
+      this.showLive(coefficients);
     },
+    stopped: () => this.restore(),
   });
   private loading: AbortController | null = null;
   private keepTimer = 0;
 
-  constructor(private readonly viewer: Viewer) {
+  constructor(private readonly viewer: Viewer, said: Hello | null) {
     Object.assign(viewer.camera, { yaw: state.yaw, pitch: state.pitch, zoom: state.zoom, pan: state.pan });
     viewer.autoDetail = state.auto;
     this.applyTheme();
@@ -105,7 +114,8 @@ class Page {
     });
     this.listen();
     Object.assign(window, { avatar3d: { viewer, load: (url: string) => this.open(url, url) } });
-    if (document.querySelector('meta[name="avatar3d-server"]')) {
+    if (said) {
+      this.hear(said);
       this.connection = new Connection({
         message: (message) => this.hear(message),
         line: (up) =>
@@ -243,12 +253,13 @@ class Page {
     if (!file) return;
     if (/\.a3dweb$/i.test(file.name)) void this.open(file, file.name);
     else if (/\.(json|csv)$/i.test(file.name)) void this.playFile(file);
-    else if (/\.(wav|mp3|ogg|flac|m4a)$/i.test(file.name)) say(NO_SPEECH, 'bad');
+    else if (/^(audio|video)\//.test(file.type) || /\.(wav|mp3|ogg|flac|m4a)$/i.test(file.name)) this.voice.speak(file);
+    else if (/\.safetensors$/i.test(file.name)) this.voice.adopt(file);
     else if (/\.avatar$/i.test(file.name))
       say('The browser shows *.a3dweb; write one with: avatar3d export me.avatar --to web -o folder', 'bad');
     else if (/\.npz$/i.test(file.name))
       say('The browser plays motions as JSON or CSV; open an .npz with: avatar3d view me.avatar --motion clip.npz', 'bad');
-    else say(`${file.name} is nothing this page can open; it takes avatars (.a3dweb), motions (.json, .csv) and, with avatar3d view, photos.`, 'bad');
+    else say(`${file.name} is nothing this page can open; it takes avatars (.a3dweb), motions (.json, .csv), sounds and, with avatar3d view, photos.`, 'bad');
   }
 
   private make(photos: File[]): void {
@@ -281,6 +292,8 @@ class Page {
       return;
     }
     const { avatar } = this;
+    this.webcam.stop();
+    this.voice.stop();
     const length = motion.codes.length / motion.framesPerSecond;
     avatar.play(motion, { loop: true });
     const pause = toggle('Pause', false, (on) => (avatar.paused = on));
@@ -315,16 +328,18 @@ class Page {
   private hear(message: ToPage): void {
     switch (message.type) {
       case 'Hello': {
-        const first = this.hello === null;
+        const { avatar, name, file, motion, warning } = message;
+        const before = this.hello;
         this.hello = message;
         this.photoRow.hidden = !message.can_create;
-        if (message.warning) say(message.warning, 'bad');
-        if (!first) break;
-        if (!message.avatar) this.showStart();
+        // First it comes with the page, then over the line: an avatar may have been made between.
+        if (this.hellos++ > 1 || (before && before.avatar === avatar)) break;
+        if (warning) say(warning, 'bad');
+        if (!avatar) this.showStart();
         else
-          void this.open(message.avatar, message.name ?? 'avatar').then(() => {
-            this.offerFile(message.file);
-            if (message.motion) void this.fetchMotion(message.motion);
+          void this.open(avatar, name ?? 'avatar').then(() => {
+            this.offerFile(file);
+            if (motion) void this.fetchMotion(motion);
           });
         break;
       }
@@ -333,12 +348,13 @@ class Page {
         break;
       case 'LiveCode': {
         if (message.head_rotation.length !== 4 || message.neck_rotation.length !== 4 || message.head_translation.length !== 3) break;
-        this.showLive(message.coefficients, message.head_rotation, message.head_translation, message.neck_rotation);
+        this.showLive(message.coefficients, {
+          head: message.head_rotation as unknown as Quat,
+          neck: message.neck_rotation as unknown as Quat,
+          translation: message.head_translation as unknown as Vec3,
+        });
         break;
       }
-      case 'Tracked':
-        this.webcam.hear(message);
-        break;
       case 'JobProgress':
         showProgress({
           share: message.total > 0 ? message.done / message.total : 0,
@@ -354,13 +370,25 @@ class Page {
     }
   }
 
-  private showLive(coefficients: ArrayLike<number>, head: ArrayLike<number>, translation: ArrayLike<number>, neck: ArrayLike<number>): void {
-    const quat = (q: ArrayLike<number>) => [q[0]!, q[1]!, q[2]!, q[3]!] as const;
+  private showLive(coefficients: ArrayLike<number>, pose?: Pose): void {
     this.liveUntil = performance.now() + 500;
     this.avatar?.setExpression(coefficients);
-    this.avatar?.setPose({
-      head: quat(head), neck: quat(neck), translation: [translation[0]!, translation[1]!, translation[2]!],
-    });
+    if (pose) this.avatar?.setPose(pose);
+  }
+
+  /** Room for one driver of the face; false where there is no face. */
+  private giveWay(other: 'webcam' | 'voice'): boolean {
+    this[other].stop();
+    this.avatar?.stop();
+    return this.avatar !== null;
+  }
+
+  /** A driver has ended: what the sliders say. */
+  private restore(): void {
+    if (this.avatar) this.avatar.idle = state.idle;
+    this.avatar?.reset();
+    this.avatar?.setExpression(state.expression);
+    this.turnHead(state.head);
   }
 
   // Controls.
@@ -418,9 +446,10 @@ class Page {
       h('div', { class: 'row' }, fileButton('Open a motion', '.json,.csv', false, (files) => this.take(files))),
       h('p', { class: 'soft' }, 'JSON of avatar3d, or a Live Link Face CSV.'),
       this.player,
-      h('h2', {}, 'Your face and voice'),
+      h('h2', {}, 'Your face'),
       this.webcam.element,
-      h('div', { class: 'row' }, h('button', { type: 'button', onclick: () => say(NO_SPEECH, 'bad') }, 'Microphone')),
+      h('h2', {}, 'Voice'),
+      this.voice.element,
     );
   }
 
@@ -613,8 +642,6 @@ class Page {
     );
   }
 }
-
-const NO_SPEECH = 'Moving the face by voice is not installed here; speak a file with: avatar3d speak me.avatar --audio speech.wav -o out.mp4';
 
 function showEmpty(heading: string, text: string, ...more: HTMLElement[]): void {
   const empty = byId('empty');

@@ -1,16 +1,17 @@
-// The user's face moves the avatar: the camera's picture stays in this browser, a detector finds the
-// face's points in it, and the server's tracker makes codes of them.
-import type { Landmarks, Tracked } from '../messages.ts';
+// The user's face moves the avatar, all in this browser: MediaPipe's detector finds the face's points
+// in the camera's picture, the tracker makes codes of them. Nothing is sent anywhere.
+import type { Code } from '../code.ts';
+import type { Vec3 } from '../math.ts';
+import { POINTS, readModel, type Model } from '../tracker/model.ts';
+import { FaceTracker, type TrackerStatus } from '../tracker/tracker.ts';
 import { h } from './dom.ts';
-import { complain, say } from './notes.ts';
+import { complain } from './notes.ts';
+import { closeDevice, fetchPart, hello, openDevice, runScript } from './parts.ts';
 
 export interface WebcamHost {
-  /** The server serves the detector's files. */
-  available(): boolean;
-  served(): boolean;
-  ready(): boolean;
-  send(landmarks: Landmarks): void;
-  show(tracked: Tracked): void;
+  /** An avatar is there; other drivers give way. */
+  begin(): boolean;
+  show(code: Code): void;
   stopped(): void;
 }
 
@@ -25,76 +26,85 @@ interface FaceMesh {
   close(): Promise<void>;
 }
 
-const POINTS = 478;
-const SAID: Record<string, string> = {
+const SAID: Record<TrackerStatus, string> = {
   searching: 'Looking for a face …',
   calibrating: 'Look at the camera, face at rest …',
   tracked: 'The avatar follows you.',
   side: 'Turned too far to the side.',
   lost: 'The face is lost.',
 };
+const ABSENT = 'Following a webcam is not installed here: the page was exported without it; use avatar3d export --to web --webcam';
+const NO_DETECTOR =
+  'The face detector is not installed on this machine; get it with: npm pack @mediapipe/face_mesh@0.4.1633559619, and unpack it ' +
+  'so that ~/.local/share/avatar3d/face_mesh/face_mesh.js is there (docs/viewer.md).';
 
 export interface Webcam {
   element: HTMLElement;
-  hear(tracked: Tracked): void;
+  stop(): void;
 }
 
 export function webcam(host: WebcamHost): Webcam {
-  let running: { stop(): void } | null = null;
-  let begin = false;
-  let waiting = false; // for the server's answer
+  let running: { end(): void } | null = null;
+  let model: Promise<Model> | null = null;
+  let tracker: FaceTracker | null = null;
+  let origin: Vec3 | null = null;
   const status = h('p', { class: 'soft', 'aria-live': 'polite' });
   const video = h('video', { muted: true, playsinline: true, hidden: true, 'aria-label': 'What the camera sees', class: 'camera' });
   const button = h('button', { type: 'button' }, 'Webcam');
-  const again = h('button', { type: 'button', hidden: true, onclick: () => (begin = true) }, 'Learn my face again');
+  const relearn = () => {
+    tracker?.recalibrate();
+    origin = null;
+  };
+  const again = h('button', { type: 'button', hidden: true, onclick: relearn }, 'Learn my face again');
 
-  const stop = (text = '') => {
-    running?.stop();
+  const stop = () => {
+    if (!running) return;
+    running.end();
     running = null;
     button.textContent = 'Webcam';
     video.hidden = again.hidden = true;
-    status.textContent = text;
+    status.textContent = '';
     host.stopped();
   };
 
   const start = async () => {
-    if (!host.ready()) throw new Error('Open an avatar first; then it can follow your face.');
-    if (!host.served()) throw new Error('The webcam needs the server: start the page with avatar3d view me.avatar');
-    if (!host.available()) throw new Error(NO_DETECTOR);
-    if (!navigator.mediaDevices?.getUserMedia) throw new Error('This page may not use a camera: open it from localhost or https.');
+    if (!host.begin()) throw new Error('Open an avatar first; then it can follow your face.');
     button.textContent = 'Stop the webcam';
     let ended = false;
     let stream: MediaStream | null = null;
     let mesh: FaceMesh | null = null;
-    const mine = { stop: () => ((ended = true), stream?.getTracks().forEach((track) => track.stop()), void mesh?.close().catch(() => undefined)) };
-    running = mine;
+    running = { end: () => ((ended = true), closeDevice(stream), void mesh?.close().catch(() => undefined)) };
+    status.textContent = 'Loading the tracker …';
+    model ??= fetchPart('tracker.json.gz', ABSENT).then(readModel);
+    model.catch(() => (model = null)); // another try may find it
+    tracker = new FaceTracker(await model);
+    origin = null;
+    const makeMesh = await faceMesh();
+    if (ended) return;
     status.textContent = 'Waiting for the camera …';
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } }).catch((error: DOMException) => {
-      throw new Error(DENIED[error.name] ?? `The camera cannot be used (${error.message || error.name}).`);
-    });
-    if (ended) return stream.getTracks().forEach((track) => track.stop());
+    stream = await openDevice('camera', { video: { width: 640, height: 480 } });
+    if (ended) return closeDevice(stream);
+    stream.getTracks().forEach((track) => track.addEventListener('ended', () => (stop(), complain(new Error('The camera is gone.')))));
     video.srcObject = stream;
     video.hidden = again.hidden = false;
     await video.play();
     status.textContent = 'Loading the detector …';
-    mesh = await openFaceMesh();
+    mesh = await makeMesh();
     mesh.onResults(({ multiFaceLandmarks }) => {
-      if (ended || waiting) return;
+      if (ended || !tracker) return;
       const [face] = multiFaceLandmarks ?? [];
       const { videoWidth: width, videoHeight: height } = video;
-      const points = face?.length === POINTS ? face.flatMap(({ x, y }) => [round(x * width), round(y * height)]) : [];
-      waiting = true;
-      host.send({ type: 'Landmarks', points, width, height, time_s: performance.now() / 1000, begin });
-      begin = false;
+      const points = face?.length === POINTS ? face.flatMap(({ x, y }) => [x * width, y * height]) : null;
+      const frame = tracker.update(points, [width, height], performance.now() / 1000);
+      status.textContent = SAID[frame.status];
+      const { translation: t } = frame.code;
+      // However the user sits before the camera, the avatar begins where it stands.
+      if (frame.status === 'tracked') origin ??= t;
+      host.show({ ...frame.code, translation: origin ? [t[0] - origin[0], t[1] - origin[1], t[2] - origin[2]] : [0, 0, 0] });
     });
-    begin = true;
-    waiting = false;
-    let quiet = 0;
     while (!ended) {
       await mesh.send({ image: video });
       await new Promise((done) => requestAnimationFrame(done));
-      quiet = waiting ? quiet + 1 : 0;
-      if (quiet > 300) waiting = false; // the server went away and came back
     }
   };
 
@@ -105,45 +115,17 @@ export function webcam(host: WebcamHost): Webcam {
       complain(error);
     });
   });
-  return {
-    element: h('div', {}, h('div', { class: 'row' }, button, again), video, status),
-    hear(tracked) {
-      waiting = false;
-      if (!running) return;
-      if (tracked.problem) {
-        stop();
-        say(tracked.problem, 'bad');
-        return;
-      }
-      status.textContent = SAID[tracked.status] ?? tracked.status;
-      host.show(tracked);
-    },
-  };
+  return { element: h('div', {}, h('div', { class: 'row' }, button, again), video, status), stop };
 }
 
-const round = (value: number) => Math.round(100 * value) / 100;
-
-const NO_DETECTOR =
-  'The face detector is not on this machine; get it with: npm pack @mediapipe/face_mesh@0.4.1633559619, and unpack it so that ' +
-  '~/.local/share/avatar3d/face_mesh/face_mesh.js is there (docs/viewer.md).';
-const DENIED: Record<string, string> = {
-  NotAllowedError: 'The browser denies the camera: allow it for this page (beside the address), then try again.',
-  NotFoundError: 'No camera was found; connect one, then try again.',
-  NotReadableError: 'The camera is in use by another program; close that, then try again.',
-};
-
-/** MediaPipe's detector from the server's own files; the library is a script of its own making. */
-async function openFaceMesh(): Promise<FaceMesh> {
+/** What makes MediaPipe's detector of the files beside the page; the library is a script of its own making. */
+async function faceMesh(): Promise<() => Promise<FaceMesh>> {
   const globals = window as unknown as { FaceMesh?: new (config: object) => FaceMesh };
-  if (!globals.FaceMesh)
-    await new Promise((done, failed) => {
-      const script = h('script', { src: 'face_mesh/face_mesh.js' });
-      script.onload = done;
-      script.onerror = () => failed(new Error('The face detector could not be loaded from the server.'));
-      document.head.append(script);
-    });
-  const mesh = new globals.FaceMesh!({ locateFile: (file: string) => `face_mesh/${file}` });
-  mesh.setOptions({ maxNumFaces: 1, refineLandmarks: true, minDetectionConfidence: 0.5, minTrackingConfidence: 0.5, selfieMode: false });
-  await mesh.initialize();
-  return mesh;
+  if (!globals.FaceMesh) await runScript('face_mesh/face_mesh.js', hello() ? NO_DETECTOR : ABSENT);
+  return async () => {
+    const mesh = new globals.FaceMesh!({ locateFile: (file: string) => `face_mesh/${file}` });
+    mesh.setOptions({ maxNumFaces: 1, refineLandmarks: true, minDetectionConfidence: 0.5, minTrackingConfidence: 0.5, selfieMode: false });
+    await mesh.initialize();
+    return mesh;
+  };
 }

@@ -1,0 +1,180 @@
+// A voice moves the mouth: the microphone's or a sound file's, heard in this browser alone.
+import { EMOTIONS } from '../names.ts';
+import { RATE_HZ } from '../voice/features.ts';
+import { readVoice, type VoiceModel } from '../voice/network.ts';
+import { FRAME_S, START_S, VoiceStream, type VoiceFrame } from '../voice/stream.ts';
+import { PLAIN_STYLE, type Style } from '../voice/style.ts';
+import { check, fileButton, h, slider } from './dom.ts';
+import { complain, say } from './notes.ts';
+import { closeDevice, fetchPart, openDevice } from './parts.ts';
+
+export interface VoiceHost {
+  /** An avatar is there; other drivers give way. */
+  begin(): boolean;
+  show(coefficients: Float32Array, lively: boolean): void;
+  stopped(): void;
+}
+
+export interface VoiceControls {
+  element: HTMLElement;
+  /** Play a sound (or a film's) and speak it. */
+  speak(file: File): void;
+  /** Use another voice model: a .safetensors file of `avatar3d voice`. */
+  adopt(file: File): void;
+  stop(): void;
+}
+
+const ABSENT = 'Moving the face by voice is not installed here: the page was exported without it; use avatar3d export --to web --voice clean';
+const PIECE = 2 * RATE_HZ; // samples of a file that are heard at a time
+// An audio worklet that hands on what it hears.
+const LISTENER = `registerProcessor('listener', class extends AudioWorkletProcessor {
+  process([[heard]]) { if (heard) this.port.postMessage(heard.slice()); return true; } })`;
+
+export function voiceControls(host: VoiceHost): VoiceControls {
+  let model: Promise<VoiceModel> | null = null;
+  let running: { end(): void } | null = null;
+  let lively = true;
+  const style: Style = { ...PLAIN_STYLE };
+  const status = h('p', { class: 'soft', 'aria-live': 'polite' });
+  const button = h('button', { type: 'button' }, 'Microphone');
+  const audio = h('audio', { controls: true, hidden: true, 'aria-label': 'The sound that is spoken' });
+  const emotion = h('select', { 'aria-label': 'Emotion' }, ...Object.keys(EMOTIONS).map((name) => h('option', { value: name }, name)));
+  emotion.addEventListener('change', () => (style.emotion = emotion.value));
+
+  const stop = () => {
+    if (!running) return;
+    running.end();
+    running = null;
+    audio.hidden = true;
+    button.textContent = 'Microphone';
+    status.textContent = '';
+    host.stopped();
+  };
+
+  const voice = () => {
+    status.textContent = 'Loading the voice model …';
+    model ??= fetchPart('voice.safetensors', ABSENT).then(readVoice);
+    model.catch(() => (model = null));
+    return model;
+  };
+
+  const begin = (end: () => void) => {
+    stop();
+    if (!host.begin()) throw new Error('Open an avatar first; then it can speak.');
+    running = { end };
+  };
+
+  const listen = async () => {
+    let ended = false;
+    let stream: MediaStream | null = null;
+    let context: AudioContext | null = null;
+    begin(() => ((ended = true), closeDevice(stream), void context?.close()));
+    button.textContent = 'Stop the microphone';
+    const speech = new VoiceStream(await voice(), style);
+    status.textContent = 'Waiting for the microphone …';
+    if (ended) return;
+    stream = await openDevice('microphone', { audio: true });
+    if (ended) return closeDevice(stream);
+    stream.getTracks().forEach((track) => track.addEventListener('ended', () => (stop(), complain(new Error('The microphone is gone.')))));
+    context = new AudioContext({ sampleRate: RATE_HZ });
+    let source: MediaStreamAudioSourceNode;
+    try {
+      source = context.createMediaStreamSource(stream);
+    } catch {
+      throw new Error('This browser does not bring a microphone to 16 kHz; use Chrome, Edge or Safari, or open a sound file.');
+    }
+    const url = URL.createObjectURL(new Blob([LISTENER], { type: 'text/javascript' }));
+    await context.audioWorklet.addModule(url).finally(() => URL.revokeObjectURL(url));
+    if (ended) return;
+    const listener = new AudioWorkletNode(context, 'listener', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
+    listener.port.onmessage = ({ data }: MessageEvent<Float32Array>) => {
+      if (ended) return;
+      const last = speech.push(data).at(-1);
+      if (last) host.show(last.coefficients, lively);
+    };
+    source.connect(listener);
+    await context.resume();
+    status.textContent = 'The avatar speaks with you.';
+  };
+
+  const speak = async (file: File) => {
+    let ended = false;
+    begin(() => {
+      ended = true;
+      audio.pause();
+      URL.revokeObjectURL(audio.src);
+    });
+    const speech = new VoiceStream(await voice(), style);
+    status.textContent = 'Reading the sound …';
+    const samples = await decode(file);
+    if (ended) return;
+    const frames: VoiceFrame[] = [];
+    audio.src = URL.createObjectURL(file);
+    audio.hidden = false;
+    audio.onended = () => host.show(new Float32Array(frames[0]?.coefficients.length ?? 0), lively);
+    const follow = () => {
+      if (ended) return;
+      requestAnimationFrame(follow);
+      if (!audio.paused) host.show(speech.performed(at(frames, audio.currentTime)), lively);
+    };
+    for (let start = 0; !ended && start < samples.length; start += PIECE) {
+      frames.push(...speech.push(samples.subarray(start, start + PIECE)));
+      if (start === 0) {
+        follow();
+        audio.play().catch(() => say('The browser waits for you: press play.'));
+      }
+      status.textContent = `${file.name}: heard ${Math.round((100 * Math.min(samples.length, start + PIECE)) / samples.length)} %`;
+      await new Promise((done) => setTimeout(done));
+    }
+    frames.push(...speech.finish());
+    if (!ended) status.textContent = file.name;
+  };
+
+  const run = (start: () => Promise<void>) => {
+    start().catch((error: unknown) => {
+      stop();
+      status.textContent = '';
+      complain(error);
+    });
+  };
+  button.addEventListener('click', () => (button.textContent === 'Microphone' ? run(listen) : stop()));
+
+  const adopt = async (file: File) => {
+    const own = await readVoice(new Uint8Array(await file.arrayBuffer()));
+    stop();
+    model = Promise.resolve(own);
+    say(`The voice model is ${file.name} now.`);
+  };
+
+  return {
+    element: h(
+      'div', {},
+      h('div', { class: 'row' }, button, fileButton('Speak a sound file', 'audio/*,video/*', false, ([file]) => file && run(() => speak(file)))),
+      audio, status,
+      slider('Strength', { min: 0, max: 2, step: 0.05, value: 1 }, (value) => (style.strength = value)).element,
+      h('div', { class: 'row' }, emotion, check('Blinks and sways meanwhile', true, (on) => (lively = on)).element),
+    ),
+    speak: (file) => run(() => speak(file)),
+    adopt: (file) => void adopt(file).catch(complain),
+    stop,
+  };
+}
+
+/** What is heard `seconds` after the sound's begin. */
+function at(frames: VoiceFrame[], seconds: number): VoiceFrame {
+  return frames[Math.min(frames.length - 1, Math.max(0, Math.round((seconds - START_S) / FRAME_S)))]!;
+}
+
+/** A sound of any kind that the browser reads, as 16 kHz mono. */
+async function decode(file: File): Promise<Float32Array> {
+  let buffer: AudioBuffer;
+  try {
+    buffer = await new OfflineAudioContext(1, 1, RATE_HZ).decodeAudioData(await file.arrayBuffer());
+  } catch {
+    throw new Error(`${file.name} is no sound that this browser can read; try .wav, .mp3, .ogg or .m4a.`);
+  }
+  const mono = new Float32Array(buffer.length);
+  for (let channel = 0; channel < buffer.numberOfChannels; channel++)
+    buffer.getChannelData(channel).forEach((value, i) => (mono[i]! += value / buffer.numberOfChannels));
+  return mono;
+}
