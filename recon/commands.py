@@ -9,10 +9,13 @@ import tyro
 
 from avatar3d.config import FromPreset
 from avatar3d.errors import UserError
+from recon.benchmark.networks import WeightPaths
 from recon.pipeline import CreateConfig
 
 if TYPE_CHECKING:
     from recon.benchmark import Report
+    from recon.benchmark.fewshot_report import FewshotReport
+    from recon.benchmark.run import Keep
 
 Preset = Literal["draft", "default", "best"]
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -100,6 +103,10 @@ def benchmark(
     json: Path | None = None,
     markdown: Path | None = None,
     pictures: Path | None = None,
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    keep_frames: bool = False,
+    cross: Literal["no", "keep", "relative"] = "no",
+    weights: WeightPaths = WeightPaths(),  # noqa: B008
     quick: bool = False,
 ) -> None:
     """Measure avatars against other methods, and the speed of drawing and fitting them.
@@ -116,15 +123,16 @@ def benchmark(
             with the clips and their manifest.json; without it people are not measured. tracking,
             codec: folder with clips and recorded motion; without it only painted heads.
         methods: fewshot: ours (avatars), ours-ff (the prior's answer without refinement),
-            ours-noprior (refinement without prior), ours_start (neither), copy (the nearest support
-            frame), warp2d (a 2D warp).
+            ours-linear (a linear prior), ours-noprior (refinement without prior), ours_start (neither),
+            copy (the nearest support frame), warp2d (a 2D warp).
         shots: fewshot: numbers of support frames.
-        clips: fewshot: names of the clips, or the first digits of their SHA-256; those of
+        clips: fewshot: names of the clips, or the first digits of their SHA-256, or all; those of
             configs/benchmark/fewshot.yaml if not given.
         head: fewshot: head model of `ours`: default, ict, or the path of its file. heads: the one
             to measure.
         prior: fewshot: clean, research, or the path of a prior's file; create's own if not given. It
-            must not have been trained on the people of the clips.
+            must not have been trained on the people of the clips. A folder of `python -m
+            recon.prior.folds` gives each clip the weights that have not seen its person.
         against: heads: another head model whose shapes are compared.
         avatar: raster, frame, viewer: the .avatar file to draw; without it one is made of the portrait
             that `demo` shows.
@@ -133,6 +141,12 @@ def benchmark(
         markdown: Write them as tables here.
         pictures: Write what was drawn into this folder (fewshot: truth and render of every test
             frame).
+        output: fewshot: a folder for report.json, report.md, curves.svg, contact sheets and every
+            finished row. The same call again goes on where a run was stopped.
+        keep_frames: fewshot: keep all frames in the folder, not only those of the contact sheets.
+        cross: fewshot: drive each person by another clip too (keep: the driver's codes as they are,
+            relative: less what the driver always shows).
+        weights: fewshot: files of networks for LPIPS, FID and CSIM; what is not there is named.
         quick: In less than a minute, to see that all works.
     """
     from avatar3d.files import check_readable, check_writable
@@ -140,10 +154,21 @@ def benchmark(
     for file in (json, markdown):
         if file is not None:
             check_writable(file)
+    if output is not None and name != "fewshot":
+        raise UserError(f"--output is a folder of `benchmark fewshot`; {name} writes with --json")
     if avatar is not None:
         check_readable(avatar)
     if name == "fewshot":
-        report = _fewshot(data, methods, shots, clips, head, prior, pictures, quick)
+        from recon.benchmark.run import Keep
+
+        keep = Keep(pictures=pictures)
+        if output is not None:
+            frames = output / "frames" if pictures is None else pictures
+            keep = Keep(output / "rows", frames, keep_frames or pictures is not None)
+        report = _fewshot(data, methods, shots, clips, head, prior, keep, cross, weights, quick)
+        if output is not None:
+            report.write_folder(output)
+            print(f"wrote {output / 'report.md'}")
     elif name == "heads":
         report = _heads(data, head, against, quick)
     elif name == "audio":
@@ -156,7 +181,8 @@ def benchmark(
         report = _viewer(avatar, pictures, quick)
     else:
         report = _speed(name, avatar, pictures, full=full, quick=quick)
-    _leave(report, json, markdown)
+    if json is not None or markdown is not None or output is None:
+        _leave(report, json, markdown)
     if pictures is not None:
         print(f"wrote the pictures into {pictures}")
 
@@ -193,28 +219,46 @@ def _fewshot(
     clips: tuple[str, ...],
     head: str,
     prior: str | None,
-    pictures: Path | None,
+    keep: Keep,
+    cross: Literal["no", "keep", "relative"],
+    weights: WeightPaths,
     quick: bool,
-) -> Report:
+) -> FewshotReport:
     from avatar3d.config import load_preset
     from recon.benchmark import FewshotConfig, Method, find_clips, run_fewshot
+    from recon.benchmark.networks import Networks
+    from recon.reenact import Transfer
 
     if data is None:
         raise UserError("benchmark fewshot needs the folder with the clips; name it with --data")
-    found = find_clips(data, clips or load_preset(FewshotConfig, "benchmark", "fewshot").clips)
+    names = clips or load_preset(FewshotConfig, "benchmark", "fewshot").clips
+    found = find_clips(data, () if names == ("all",) else names)
+    networks = Networks.open(weights)
+
+    modes = Transfer("relative" if cross == "relative" else "keep", pose="absolute")
 
     def method(called: str) -> str | Method:
         from recon.benchmark import ours
 
         if called == "ours_start":
-            return ours.OursStart(head)
-        if called == "ours-noprior":
-            return ours.OursWithoutPrior(head)
-        kinds = {"ours": ours.Ours, "ours-ff": ours.OursFeedForward}
-        return kinds[called](head, prior=prior) if called in kinds else called
+            made = ours.OursStart(head)
+        elif called == "ours-noprior":
+            made = ours.OursWithoutPrior(head)
+        elif called == "ours-linear":
+            folds = None if prior is None else Path(prior) / "linear"
+            made = ours.OursLinear(head, prior=str(folds) if folds and folds.is_dir() else None)
+        elif called in ("ours", "ours-ff"):
+            kinds = {"ours": ours.Ours, "ours-ff": ours.OursFeedForward}
+            made = kinds[called](head, prior=prior)
+        else:
+            return called
+        made.modes = modes
+        return made
 
     chosen = [method(called) for called in methods]
-    return run_fewshot(found, chosen, shots, quick=quick, pictures=pictures)
+    return run_fewshot(
+        found, chosen, shots, quick=quick, keep=keep, networks=networks, cross=cross != "no"
+    )
 
 
 def _audio(data: Path | None, quick: bool) -> Report:

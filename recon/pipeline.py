@@ -26,7 +26,9 @@ from recon.capture import (
 )
 from recon.fit.fitter import Fit, FitConfig, fit_avatar
 from recon.fit.observation import Observation
-from recon.prior import Prior, load_prior
+from recon.prior.linear import LinearPrior
+from recon.prior.prior import Prior
+from recon.prior.weights import load_any
 from recon.support_frames import Watch, frames_of_clip, frames_of_photos
 from recon.track import Tracking, track_support
 
@@ -122,9 +124,9 @@ def observe(frame: PreparedFrame, size_px: int) -> Observation:
     )
 
 
-def chosen(prior: str) -> Prior | None:
+def chosen(prior: str) -> Prior | LinearPrior | None:
     """The prior of that name or file; None for "none"."""
-    return None if prior == "none" else load_prior(prior)
+    return None if prior == "none" else load_any(prior)
 
 
 def _provenance(

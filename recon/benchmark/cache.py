@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from avatar3d.files import atomic_output, check_readable
+from avatar3d.files import atomic_output
 from avatar3d.optional import require
 from recon.benchmark import detect
 from recon.benchmark.clip import PreparedClip
-from recon.benchmark.prepare import prepare_clip
+from recon.benchmark.prepare import hash_clip, prepare_clip
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.report import make_folder
-from recon.capture.inputs import hash_file
 
 FORMAT = 1  # raise it when prepare.py or the layout below gives something else
 PNG_LEVEL = 1  # speed before size
@@ -104,10 +103,9 @@ def load_clip(file: Path) -> PreparedClip:
 
 
 def _key(path: Path, protocol: Protocol) -> str:
-    check_readable(path)
     settings = {
         "format": FORMAT,
-        "content": hash_file(path),
+        "content": hash_clip(path),
         "detector": detect.version(),
         **dataclasses.asdict(protocol),
     }

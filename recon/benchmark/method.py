@@ -34,6 +34,18 @@ class Fitted(ABC):
         are asked for in ascending order, so an implementation may carry state from one to the next.
         """
 
+    def drive(
+        self, index: int, driven: PreparedClip, driver: PreparedClip
+    ) -> Float[np.ndarray, "256 256 3"]:
+        """The person in the motion of another person's frame `index`, on white, 0..1.
+
+        `driven` has the driver's landmarks brought to this person's place and size, and only the
+        support frames' pixels: enough for methods that follow landmarks. `driver` is the other
+        person's clip, for methods that carry motion over by themselves; its pixels are not to be
+        looked at.
+        """
+        return self.render(index, driven)
+
     def figures(self) -> dict[str, float]:
         """More numbers for the report's row (stages' seconds, counts); names in snake_case."""
         return {}
@@ -49,6 +61,11 @@ class Method(ABC):
     def settings(self) -> dict[str, object]:
         """What was chosen, for the report; plain values that JSON can hold."""
         return {}
+
+    def about(self, clip_sha256: str) -> Method:
+        """The method as it may be used on a clip file: with weights that have not seen its person,
+        where it has several."""
+        return self
 
     @abstractmethod
     def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:

@@ -1,11 +1,13 @@
 """This project in the few-shot benchmark: track the support, apply the prior, fit, follow landmarks.
 
-`ours` is what `create` makes. `ours-ff` is the prior's answer without refinement, `ours-noprior` the
-refinement without prior, `ours_start` neither.
+`ours` is what `create` makes; `ours-linear` has a linear prior instead of the network, `ours-ff` is
+the prior's answer without refinement, `ours-noprior` the refinement without prior, `ours_start`
+neither.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,23 +18,31 @@ import torch
 
 from avatar3d.avatar import Avatar
 from avatar3d.codes import ExpressionCode
-from avatar3d.heads import load_head
+from avatar3d.heads import HeadModel, load_head
+from avatar3d.motion import Motion
 from recon.benchmark.clip import EVAL_PX, PreparedClip, PreparedFrame
 from recon.benchmark.method import START, Fitted, Method
+from recon.capture.inputs import hash_file
 from recon.capture.matting import foreground_colors
 from recon.fit.fitter import FitConfig, fit_avatar
 from recon.fit.observation import Observation
 from recon.pipeline import CreateConfig, chosen
+from recon.prior.weights import LINEAR
+from recon.reenact import Transfer, transfer
 from recon.track.frames import track_frames
 from recon.track.support import track_support
 from recon.track.tracking import Tracking
 from render.rasterize import rasterize, warm_up
+
+DRIVER_FRAMES = 64
+ABSOLUTE = Transfer(pose="absolute")
 
 
 class Ours(Method):
     """An avatar fitted to the support frames; test codes come from landmarks alone."""
 
     name = "ours"
+    modes = ABSOLUTE  # how another person's motion is carried over
 
     def __init__(
         self,
@@ -48,10 +58,23 @@ class Ours(Method):
             self.name = f"{self.name}_{self._head.name}"
         warm_up()
 
+    def about(self, clip_sha256: str) -> Method:
+        """With the fold's weights that have not seen the clip's person, where there are folds."""
+        if not Path(self._prior).is_dir():
+            return self
+        from recon.prior.folds import fold_for
+
+        own = copy.copy(self)
+        own._prior = str(fold_for(Path(self._prior), clip_sha256))
+        return own
+
     def settings(self) -> dict[str, object]:
+        path = Path(self._prior)
+        digest = f" {hash_file(path)[:8]}" if path.is_file() else ""
         return {
             "head": self._head.name,
-            "prior": Path(self._prior).name,
+            "prior": path.name + digest,
+            "transfer": dataclasses.asdict(self.modes),
             "fit": dataclasses.asdict(self._config) if self._config else "default for the shots",
         }
 
@@ -63,7 +86,7 @@ class Ours(Method):
         fit = fit_avatar(
             tracking, observations, self._config, landmarks=landmarks, prior=chosen(self._prior)
         )
-        return FittedAvatar(fit.avatar, fit.tracking)
+        return FittedAvatar(fit.avatar, fit.tracking, self.modes)
 
 
 class OursWithoutPrior(Ours):
@@ -86,6 +109,17 @@ class OursFeedForward(Ours):
         super().__init__(head, _unrefined(config), prior)
 
 
+class OursLinear(Ours):
+    """With the linear prior, the cheapest there is, instead of the network."""
+
+    name = "ours-linear"
+
+    def __init__(
+        self, head: str = "default", config: FitConfig | None = None, prior: str | None = None
+    ) -> None:
+        super().__init__(head, config, LINEAR if prior is None else prior)
+
+
 class OursStart(Ours):
     """The avatar before prior and refinement: what both have to beat."""
 
@@ -106,23 +140,53 @@ def observe(frame: PreparedFrame) -> Observation:
     return Observation(foreground_colors(frame.picture(), alpha), alpha, frame.inside())
 
 
+def _motion_of(driver: PreparedClip, head: HeadModel) -> tuple[list[int], Motion]:
+    """Another person's codes: of their test frames, and of frames all over the clip, which tell
+    what they always show."""
+    ok = np.flatnonzero(driver.ok)
+    spread = ok[np.linspace(0, len(ok) - 1, min(len(ok), DRIVER_FRAMES)).round().astype(int)]
+    frames = sorted({*driver.test, *(int(index) for index in spread)})
+    support = list(driver.support[max(driver.support)])
+    tracking = track_support(driver.landmarks[support], len(driver.valid), head)
+    codes = track_frames(tracking, driver.landmarks[frames])
+    return frames, Motion(codes, driver.fps, extra_names=head.expression_names[52:])
+
+
 class FittedAvatar(Fitted):
     """An avatar and the tracker that knows its person."""
 
-    def __init__(self, avatar: Avatar, tracking: Tracking) -> None:
+    def __init__(self, avatar: Avatar, tracking: Tracking, modes: Transfer = ABSOLUTE) -> None:
+        """`modes`: how another person's motion is carried over."""
         self.avatar = avatar
         self.tracking = tracking
+        self._transfer = modes
+        self._driver: tuple[PreparedClip, list[int], Motion] | None = None
 
     def code(self, landmarks: np.ndarray) -> ExpressionCode:
         """The code of one frame's landmarks [478, 3], px of the crop."""
         return track_frames(self.tracking, landmarks[None]).at(0)
 
     def render(self, test_index: int, clip: PreparedClip) -> np.ndarray:
+        return self._picture(self.code(clip.landmarks[test_index]))
+
+    def _picture(self, code: ExpressionCode) -> np.ndarray:
         camera = self.tracking.camera.resized(EVAL_PX, EVAL_PX)
         with torch.no_grad():
-            gaussians = self.avatar.gaussians(self.code(clip.landmarks[test_index]))
+            gaussians = self.avatar.gaussians(code)
             picture = rasterize(gaussians, camera, background=torch.ones(3)).colors
         return picture.clamp(0, 1).numpy()
+
+    def drive(self, index: int, driven: PreparedClip, driver: PreparedClip) -> np.ndarray:
+        """As `reenact` does: the driver's own codes, carried over. The head turns as the driver's
+        before the camera, and stays where this person's was."""
+        if self._driver is None or self._driver[0] is not driver:
+            self._driver = (driver, *_motion_of(driver, self.tracking.head))
+        _, frames, motion = self._driver
+        codes = transfer(motion, self._transfer).codes
+        code = codes.at(frames.index(index))
+        moved = code.head_translation - codes.head_translation.mean(0)
+        home = self.tracking.codes.head_translation.mean(0)
+        return self._picture(code._replace(head_translation=home + moved))
 
     def figures(self) -> dict[str, float]:
         return {"gaussians": float(self.avatar.count)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from avatar3d.errors import UserError
+from avatar3d.files import check_readable
 from avatar3d.optional import require
 from recon.benchmark import detect
 from recon.benchmark.clip import PreparedClip
 from recon.benchmark.protocol import Protocol, support_indices, test_indices
 from recon.benchmark.regions import CHIN, FACE_LANDMARKS, FOREHEAD
+from recon.capture.frames import read_photo
+from recon.capture.inputs import hash_file
 
+# A clip may be a folder of its frames, as some datasets ship them.
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+FOLDER_RATE = 25.0
 # Room around the landmarks, in heights of the face: hair above, neck below, ears and hair beside.
 ROOM_ABOVE, ROOM_BELOW, ROOM_BESIDE = 0.50, 0.28, 0.62
 # The crop holds where the face is in all but this share of the frames, at either side.
@@ -84,6 +91,17 @@ def prepare_clip(
     )
 
 
+def hash_clip(path: Path) -> str:
+    """SHA-256 of a clip's bytes; of a folder, of its frames' names and bytes in order."""
+    if not path.is_dir():
+        check_readable(path)
+        return hash_file(path)
+    digest = hashlib.sha256()
+    for file in frame_files(path):
+        digest.update(f"{file.name} {hash_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def stable_crop(landmarks: np.ndarray) -> Crop:
     """One square for the whole clip, from landmarks [F, 478, 3] in px, nan where not found."""
     face = landmarks[np.isfinite(landmarks).all((1, 2)), :FACE_LANDMARKS, :2]
@@ -103,6 +121,9 @@ def frames_of(path: Path, max_frames: int) -> Iterator[np.ndarray]:
     Not `recon.capture.read_video`: it makes pixels square, as is right for an avatar, and the
     study whose figures are the mark did not (one of its clips is 480 x 512 with wide pixels).
     """
+    if path.is_dir():
+        yield from _pictures_of(path, max_frames)
+        return
     av = require("av", extra="recon")
     with _opened(path) as container:
         try:
@@ -119,8 +140,30 @@ def frames_of(path: Path, max_frames: int) -> Iterator[np.ndarray]:
             ) from error
 
 
+def frame_files(folder: Path) -> list[Path]:
+    """A clip's pictures in a folder of them, in order; none where it holds something else."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES]
+    return sorted(files, key=lambda path: (len(path.name), path.name))  # 9.png before 10.png
+
+
+def _pictures_of(folder: Path, max_frames: int) -> Iterator[np.ndarray]:
+    """The first pictures of a folder; they must be of one size."""
+    size = None
+    for path in frame_files(folder)[:max_frames]:
+        picture = read_photo(path).flattened()
+        if size not in (None, picture.shape):
+            raise UserError(
+                f"{path} must be as large as the frames before it, {size[1]} x {size[0]}, but has "
+                f"{picture.shape[1]} x {picture.shape[0]}; put each clip into a folder of its own"
+            )
+        size = picture.shape
+        yield picture
+
+
 def frame_rate(path: Path) -> float:
-    """Frames per second, as the file states it."""
+    """Frames per second, as the file states it; a folder of frames states none."""
+    if path.is_dir():
+        return FOLDER_RATE
     with _opened(path) as container:
         return float(container.streams.video[0].average_rate or 25)
 

@@ -34,6 +34,11 @@ COLUMNS: list[Column] = [
     ("iris", "akd_iris", 2),
     ("fail", "fail", 2),
     ("sharpness", "sharpness", 2),
+    ("LPIPS", "lpips", 3),
+    ("FID", "fid", 1),
+    ("CSIM", "csim", 3),
+    ("APD", "apd", 2),
+    ("AED", "aed", 3),
     ("fit s", "fit_seconds", 1),
     ("frame ms", "render_ms", 1),
 ]
@@ -53,15 +58,13 @@ class Report:
 
     def write_json(self, path: Path) -> None:
         """Write the file whole or not at all. JSON knows no nan: what could not be told is null."""
-        text = json.dumps(_without_nan(asdict(self)), indent=1, allow_nan=False)
+        text = json.dumps(without_nan(asdict(self)), indent=1, allow_nan=False)
         with atomic_output(path) as beside:
             beside.write_text(text + "\n", encoding="utf-8")
 
     def markdown(self) -> str:
-        """Means over the clips, then every clip."""
-        means = markdown_table(_mean_rows(self.summary), ("method", "shots"))
-        clips = markdown_table(self.rows, ("clip", "method", "shots"))
-        return f"{self.heading()}Means over the clips:\n\n{means}\nEvery clip:\n\n{clips}"
+        """Tables for people."""
+        return self.heading() + markdown_table(self.rows, ("clip", "method", "shots"))
 
     def heading(self) -> str:
         when = f"{self.date}, commit {self.commit}, {self.machine['processor']}"
@@ -143,23 +146,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _mean_rows(summary: dict[str, float]) -> list[Row]:
-    """The summary's "method/T=8/psnr_face" as rows again."""
-    rows: dict[tuple[str, str], Row] = {}
-    for key, value in summary.items():
-        method, shots, figure = key.split("/")
-        row = rows.setdefault((method, shots), {"method": method, "shots": shots[2:]})
-        row[figure] = value
-    return list(rows.values())
-
-
 def _figure(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The value with None for every number that JSON does not know."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,22 +6,33 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from avatar3d.errors import UserError
 from avatar3d.progress import progress
 from recon.benchmark.cache import cached_clip
 from recon.benchmark.clip import PreparedClip
 from recon.benchmark.config import NamedClip
+from recon.benchmark.cross import Driver, cross_figures
 from recon.benchmark.detect import Detector, picture_detector, version
-from recon.benchmark.method import START, Method, get_method
-from recon.benchmark.pictures import PictureFolder
+from recon.benchmark.fewshot_report import FewshotReport
+from recon.benchmark.judge import ClipJudge
+from recon.benchmark.method import Fitted, Method, get_method
+from recon.benchmark.networks import Networks
+from recon.benchmark.pictures import SHEET_ROWS, PictureFolder
+from recon.benchmark.prepare import hash_clip
 from recon.benchmark.protocol import Indices, Protocol, thinned
-from recon.benchmark.report import Report, Row, commit, make_report
-from recon.benchmark.scores import Truth, as_compared, mean, mean_scores, score
+from recon.benchmark.report import Row, commit, make_report
+from recon.benchmark.scores import Truth, as_compared, mean, mean_scores, score_found
+from recon.benchmark.store import RowStore, fingerprint
+from recon.benchmark.summary import key, summarize
+from render.metrics.fid import fid
 
 NAME = "fewshot"
-BASELINE = "warp2d"  # the method that others are counted against
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,15 @@ class Quick:
     test_frames: int = 8
 
 
+@dataclass(frozen=True)
+class Keep:
+    """What a run leaves on disk while it works."""
+
+    rows: Path | None = None  # finished rows: a run that was stopped goes on from them
+    pictures: Path | None = None  # truth, renders and contact sheets
+    all_frames: bool = True  # else only those that the contact sheets show
+
+
 def run_fewshot(
     clips: Sequence[Path | NamedClip | PreparedClip],
     methods: Sequence[str | Method],
@@ -40,13 +60,17 @@ def run_fewshot(
     *,
     quick: bool = False,
     pictures: Path | None = None,
+    keep: Keep | None = None,
     detector: Detector | None = None,
-) -> Report:
+    networks: Networks | None = None,
+    cross: bool = False,
+) -> FewshotReport:
     """Measure `methods` (names of METHODS, or instances with settings of their own).
 
-    Files are prepared through the cache; `PreparedClip`s are taken as they are. `pictures` is a
-    folder for truth, renders and contact sheets; `detector` finds the landmarks of renders
-    (default: MediaPipe's).
+    Files are prepared through the cache; `PreparedClip`s are taken as they are. `pictures` is
+    short for a `Keep` with that folder alone. `detector` finds the landmarks of renders (default:
+    MediaPipe's). With `networks` a judge adds what they and the tracker say; `cross` asks each
+    method to show every person in the motion of another clip.
     """
     if not shots or min(shots) < 1:
         raise UserError(
@@ -58,39 +82,62 @@ def run_fewshot(
     if quick:
         clips, test_frames = clips[: Quick.clips], Quick.test_frames
         shots = [count for count in shots if count in Quick.shots] or list(Quick.shots)
+    if cross and (len(clips) < 2 or networks is None):
+        raise UserError(
+            f"driving one person by another needs two clips and a judge, got {len(clips)} "
+            f"{'clip' if len(clips) == 1 else 'clips'}; name more with --clips"
+        )
+    keep = keep or Keep(pictures=pictures)
     commit()  # remembered: what is measured, whatever changes until the report
     # The default shots are always prepared, so that one cached clip serves the usual runs.
     protocol = Protocol(shots=tuple(sorted({*Protocol.shots, *shots})))
+    settings = {
+        "shots": list(shots),
+        "methods": {method.name: method.settings() for method in chosen},
+        "test_frames": test_frames,
+        "max_frames": protocol.max_frames,
+        "detector": version() if detector is None else "given by the caller",
+        "networks": networks.used if networks else {},
+        "absent": networks.absent if networks else {},
+        "cross": "the motion of the clip half of the list away" if cross else "not asked for",
+        "quick": quick,
+    }
+    depends = {name: settings[name] for name in ("test_frames", "detector", "networks", "cross")}
+    store = RowStore(keep.rows, {"commit": commit(), "judged": networks is not None, **depends})
 
     rows: list[Row] = []
+    features = _Features()
     with (
         picture_detector() if detector is None else nullcontext(detector) as detect,
         progress("few-shot benchmark", len(clips) * len(chosen) * len(shots)) as step,
     ):
-        for clip in clips:
-            prepared = _prepared(clip, protocol)
-            test = thinned(prepared.test, test_frames)
-            truths = [Truth.of(prepared.frame(index), detect) for index in test]
-            folder = PictureFolder(pictures, prepared.name) if pictures else None
-            if folder:
-                folder.save_truth(truths)
+        for place, clip in enumerate(clips):
+            bench = _ClipBench(
+                _prepared(clip, protocol), test_frames, detect, networks or Networks(),
+                keep, store, judged=networks is not None,
+            )  # fmt: skip
+            if cross:
+                other = _prepared(clips[(place + len(clips) // 2) % len(clips)], protocol)
+                bench.driver = Driver(other, ClipJudge(other, (), networks or Networks()))
+            path = _path(clip)
+            digest = hash_clip(path) if path else ""
             for count in shots:
                 for method in chosen:
-                    rows.append(measure(method, prepared, count, truths, detect, folder))
+                    row, own = bench.measured(method.about(digest) if digest else method, count)
+                    rows.append(row)
+                    features.add(method.name, count, own, bench)
                     step()
-            if folder:
-                folder.save_contact_sheet(test)
+            bench.finish()
 
-    settings = {
-        "shots": list(shots),
-        "methods": {method.name: method.settings() for method in chosen},
-        "clips": list(dict.fromkeys(row["clip"] for row in rows)),
-        "test_frames": test_frames,
-        "max_frames": protocol.max_frames,
-        "detector": version() if detector is None else "given by the caller",
-        "quick": quick,
-    }
-    return make_report(NAME, settings, rows, summarize(rows))
+    settings["clips"] = list(dict.fromkeys(row["clip"] for row in rows))
+    summary = {**summarize(rows), **features.distances()}
+    return make_report(NAME, settings, rows, summary, FewshotReport)
+
+
+def _path(clip: Path | NamedClip | PreparedClip) -> Path | None:
+    if isinstance(clip, NamedClip):
+        return clip.path
+    return clip if isinstance(clip, Path) else None
 
 
 def _prepared(clip: Path | NamedClip | PreparedClip, protocol: Protocol) -> PreparedClip:
@@ -99,76 +146,176 @@ def _prepared(clip: Path | NamedClip | PreparedClip, protocol: Protocol) -> Prep
     return cached_clip(clip, protocol) if isinstance(clip, Path) else clip
 
 
-def measure(
-    method: Method,
-    clip: PreparedClip,
-    shots: int,
-    truths: Sequence[Truth],
-    detect: Detector,
-    folder: PictureFolder | None = None,
-) -> Row:
-    """One row: fit the method to the support frames, then show and judge it frame by frame.
+class _ClipBench:
+    """All that is measured on one clip. Nothing is computed before a row asks for it."""
 
-    The method sees neither the test frames' pixels nor what comes after the frame asked for.
-    """
-    support = clip.support[shots]
-    started = time.perf_counter()
-    fitted = method.fit(
-        [clip.frame(index) for index in support],
-        clip.seen_by(support, until=len(clip.ok) // 2 - 1),
-    )
-    fit_seconds = time.perf_counter() - started
+    driver: Driver | None = None
 
-    scores, seconds = [], []
-    for truth in truths:
-        pixels = {*support, truth.index} if method.sees_test_pixels else support
-        seen = clip.seen_by(pixels, until=truth.index)
+    def __init__(
+        self,
+        clip: PreparedClip,
+        test_frames: int,
+        detect: Detector,
+        networks: Networks,
+        keep: Keep,
+        store: RowStore,
+        *,
+        judged: bool,
+    ) -> None:
+        self.clip, self._detect, self._networks = clip, detect, networks
+        self._test = thinned(clip.test, test_frames)
+        self._keep, self._store, self._judged = keep, store, judged
+        self._fingerprint = fingerprint(clip)
+
+    @cached_property
+    def truths(self) -> list[Truth]:
+        return [Truth.of(self.clip.frame(index), self._detect) for index in self._test]
+
+    @cached_property
+    def judge(self) -> ClipJudge:
+        return ClipJudge(self.clip, self.truths, self._networks)
+
+    @cached_property
+    def _folder(self) -> PictureFolder | None:
+        """The test frames' pictures; with it those of the truth are there."""
+        if self._keep.pictures is None:
+            return None
+        only = None if self._keep.all_frames else thinned(self._test, SHEET_ROWS)
+        folder = PictureFolder(self._keep.pictures, self.clip.name, only)
+        folder.add_column("truth")
+        if not folder.has("truth", self._test):
+            folder.save_truth(self.truths)
+        return folder
+
+    @cached_property
+    def _cross_folder(self) -> PictureFolder | None:
+        if self._keep.pictures is None or self.driver is None:
+            return None
+        frames = self.driver.frames
+        only = None if self._keep.all_frames else thinned(frames, SHEET_ROWS)
+        folder = PictureFolder(self._keep.pictures / self.clip.name, "cross", only)
+        for index in frames:
+            folder.save_render("driver", index, self.driver.clip.frame(index).on_white())
+        return folder
+
+    def measured(self, method: Method, shots: int) -> tuple[Row, np.ndarray | None]:
+        """A row, and Inception's features of its renders; from an earlier run where it left them."""
+        column = f"{method.name}_T{shots}"
+        name = f"{self.clip.name}-{column}"
+        about: dict[str, Any] = {
+            "clip": self._fingerprint,
+            "settings": method.settings(),
+            "shots": shots,
+            "method": method.name,
+            "driver": None if self.driver is None else fingerprint(self.driver.clip),
+        }
+        digest = self._store.digest(about)
+        there = self._folder is None or self._folder.has(column, self._test, digest)
+        done = self._store.load(name, about) if there else None
+        if done is not None:
+            for folder in (self._folder, self._cross_folder):
+                if folder:
+                    folder.add_column(column)
+            return done, self._store.load_features(name, about)
+        if self._folder:
+            self._folder.mark(column, "")
+        row, renders = self._measure(method, shots, column)
+        if self._folder:
+            self._folder.mark(column, digest)
+        features = self.judge.features(renders)
+        self._store.save_features(name, about, features)
+        self._store.save(name, about, row)
+        return row, features
+
+    def _measure(self, method: Method, shots: int, column: str) -> tuple[Row, list[np.ndarray]]:
+        """One row: fit the method to the support frames, then show and judge it frame by frame.
+
+        The method sees neither the test frames' pixels nor what comes after the frame asked for.
+        """
+        clip = self.clip
+        support = clip.support[shots]
         started = time.perf_counter()
-        render = fitted.render(truth.index, seen)
-        seconds.append(time.perf_counter() - started)
-        compared = as_compared(render, truth)
-        scores.append(score(compared, truth, detect))
-        if folder:
-            folder.save_render(f"{method.name}_T{shots}", truth.index, compared)
-    return {
-        "clip": clip.name,
-        "method": method.name,
-        "shots": shots,
-        "support_frames": len(support),
-        "test_frames": len(truths),
-        "sees_test_pixels": method.sees_test_pixels,
-        **mean_scores(scores),
-        "fit_seconds": fit_seconds,
-        "render_ms": 1e3 * mean(seconds),
-        **fitted.figures(),
-    }
+        fitted = method.fit(
+            [clip.frame(index) for index in support],
+            clip.seen_by(support, until=len(clip.ok) // 2 - 1),
+        )
+        fit_seconds = time.perf_counter() - started
+
+        scores, seconds, renders = [], [], []
+        for truth in self.truths:
+            pixels = {*support, truth.index} if method.sees_test_pixels else support
+            seen = clip.seen_by(pixels, until=truth.index)
+            started = time.perf_counter()
+            render = fitted.render(truth.index, seen)
+            seconds.append(time.perf_counter() - started)
+            compared = as_compared(render, truth)
+            found = self._detect(compared)
+            scores.append(score_found(compared, truth, found))
+            if self._judged:
+                scores[-1] = {**scores[-1], **self.judge.figures(compared, truth, found)}
+            if self._networks.inception is not None:
+                renders.append(compared)
+            if self._folder:
+                self._folder.save_render(column, truth.index, compared)
+        row: Row = {
+            "clip": clip.name,
+            "method": method.name,
+            "shots": shots,
+            "support_frames": len(support),
+            "test_frames": len(self.truths),
+            "sees_test_pixels": method.sees_test_pixels,
+            **mean_scores(scores),
+            "fit_seconds": fit_seconds,
+            "render_ms": 1e3 * mean(seconds),
+            **fitted.figures(),
+            **self._cross(fitted, support, column),
+        }
+        return row, renders
+
+    def _cross(self, fitted: Fitted, support: Indices, column: str) -> Row:
+        if self.driver is None:
+            return {}
+        folder = self._cross_folder
+        return {
+            "driver": self.driver.clip.name,
+            **cross_figures(
+                fitted,
+                self.clip,
+                support,
+                self.judge,
+                self.driver,
+                self._detect,
+                keep=folder and (lambda index, render: folder.save_render(column, index, render)),
+            ),
+        }
+
+    def finish(self) -> None:
+        """Draw the contact sheets."""
+        if self._folder:
+            self._folder.save_contact_sheet(self._test)
+        if self._cross_folder and self.driver:
+            self._cross_folder.save_contact_sheet(self.driver.frames)
 
 
-def summarize(rows: Sequence[Row]) -> dict[str, float]:
-    """ "METHOD/T=8/FIGURE" -> its mean over the clips, and in how many clips the method has a
-    better face than the 2D warp, a worse face than it has before its fit, and a worse head than it
-    has itself with one support frame.
-    """
-    by_key = {(row["method"], row["shots"], row["clip"]): row for row in rows}
-    groups = dict.fromkeys((row["method"], row["shots"]) for row in rows)
-    summary: dict[str, float] = {}
-    for method, shots in groups:
-        own = [row for row in rows if (row["method"], row["shots"]) == (method, shots)]
-        label = f"{method}/T={shots}"
-        for figure in own[0]:
-            if figure not in ("clip", "method", "shots", "sees_test_pixels"):
-                summary[f"{label}/{figure}"] = mean(row.get(figure, float("nan")) for row in own)
-        if method != BASELINE and (BASELINE, shots) in groups:
-            summary[f"{label}/clips_above_{BASELINE}"] = sum(
-                row["psnr_face"] > by_key[BASELINE, shots, row["clip"]]["psnr_face"] for row in own
+class _Features:
+    """Inception's features of all clips, by method and number of support frames."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, int], tuple[list[np.ndarray], list[np.ndarray]]] = {}
+
+    def add(self, method: str, shots: int, own: np.ndarray | None, bench: _ClipBench) -> None:
+        truth = None if own is None else bench.judge.truth_features
+        if own is not None and truth is not None:
+            renders, truths = self._groups.setdefault((method, shots), ([], []))
+            renders.append(own)
+            truths.append(truth)
+
+    def distances(self) -> dict[str, float]:
+        """FID of each group over the frames of all its clips."""
+        return {
+            key("fid", method, shots): fid(
+                np.concatenate(renders).astype(np.float64),
+                np.concatenate(truths).astype(np.float64),
             )
-        if (method + START, shots) in groups:
-            summary[f"{label}/clips_below_start"] = sum(
-                row["psnr_face"] < by_key[method + START, shots, row["clip"]]["psnr_face"]
-                for row in own
-            )
-        if shots != 1 and (method, 1) in groups:
-            summary[f"{label}/clips_head_below_T1"] = sum(
-                row["psnr_head"] < by_key[method, 1, row["clip"]]["psnr_head"] for row in own
-            )
-    return summary
+            for (method, shots), (renders, truths) in self._groups.items()
+        }

@@ -51,7 +51,17 @@ def as_compared(render: np.ndarray, truth: Truth) -> Float[np.ndarray, "256 256 
 
 
 def score(render: Float[np.ndarray, "256 256 3"], truth: Truth, detect: Detector) -> Scores:
-    """All figures of one render (as `as_compared` returns it); nan where one cannot be told.
+    """`score_found` with the landmarks that `detect` finds on the render."""
+    return score_found(render, truth, detect(render))
+
+
+def score_found(
+    render: Float[np.ndarray, "256 256 3"],
+    truth: Truth,
+    found: Float[np.ndarray, "478 2"] | None,
+) -> Scores:
+    """All figures of one render (as `as_compared` returns it) with the landmarks found on it; nan
+    where one cannot be told.
 
     The landmarks' distances are px at 256; `fail` is 1 where no face was found on the render, and
     its distance is then nan: read the means of both together.
@@ -68,7 +78,6 @@ def score(render: Float[np.ndarray, "256 256 3"], truth: Truth, detect: Detector
     head = torch.from_numpy(truth.regions.head)
     scores["sharpness"] = sharpness(image, target, head) if head.any() else np.nan
 
-    found = detect(render)
     for subset in LANDMARK_SUBSETS:
         scores[f"akd_{subset}"] = (
             akd(found, truth.landmarks, subset)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from avatar3d.errors import UserError
 from recon.benchmark.config import VIDEO_SUFFIXES
+from recon.benchmark.prepare import frame_files
 
 
 @dataclass(frozen=True)
 class PersonClip:
-    """One video and the name of the person in it; the name has no dash."""
+    """One video, or a folder of its frames, and the name of the person in it, without a dash."""
 
     person: str
     path: Path
@@ -64,6 +65,22 @@ def _nersemble(folder: Path) -> Iterable[tuple[str, Path]]:
     )
 
 
+def _vfhq(folder: Path) -> Iterable[tuple[str, Path]]:
+    """VFHQ (Xie et al. 2022): Clip+VIDEO+PN+CN+F... as a folder of pictures or a video, anywhere"""
+    for path in folder.glob("**/Clip+*+P*+C*+F*"):
+        if (path.is_dir() and frame_files(path)) or path.suffix.lower() in VIDEO_SUFFIXES:
+            # A video's name may hold the sign too; the last three fields never do.
+            video, person = path.name[len("Clip+") :].rsplit("+", 3)[:2]
+            yield f"vfhq_{video}_{person}", path
+
+
+def _insta(folder: Path) -> Iterable[tuple[str, Path]]:
+    """INSTA (Zielonka et al. 2023): ACTOR/images/NNNNN.png beside ACTOR/transforms*.json"""
+    for path in folder.glob("*/images"):
+        if frame_files(path) and any(path.parent.glob("transforms*.json")):
+            yield f"insta_{path.parent.name}", path
+
+
 def _videos(paths: Iterable[Path]) -> Iterable[Path]:
     return (path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES)
 
@@ -73,4 +90,6 @@ LAYOUTS: dict[str, Callable[[Path], Iterable[tuple[str, Path]]]] = {
     "manifest": _manifest,
     "voxceleb2": _voxceleb2,
     "nersemble": _nersemble,
+    "vfhq": _vfhq,
+    "insta": _insta,
 }

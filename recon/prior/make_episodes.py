@@ -21,8 +21,8 @@ from avatar3d.progress import progress
 from avatar3d.template import LEVELS, make_template
 from recon.benchmark.cache import cached_clip
 from recon.benchmark.clip import PreparedClip
+from recon.benchmark.prepare import hash_clip
 from recon.benchmark.protocol import Protocol, thinned
-from recon.capture.inputs import hash_file
 from recon.fit.fitter import FitConfig
 from recon.prior.datasets import PersonClip, read_layout
 from recon.prior.episodes import make_episode, save_episode
@@ -47,7 +47,7 @@ def make_episodes(
         for clip in mine:
             try:
                 prepared = cached_clip(clip.path, protocol)
-                digest = hash_file(clip.path)
+                digest = hash_clip(clip.path)
                 for index, support in enumerate(supports(prepared, int(digest[:8], 16))):
                     path = folder / f"{clip.person}-{digest[:12]}-{index}.safetensors"
                     if path.exists():
@@ -90,7 +90,8 @@ def main(
     Args:
         clips: Folder with the clips.
         output: Folder for the episodes.
-        layout: How the folder is laid out: people, manifest, voxceleb2 or nersemble.
+        layout: How the folder is laid out: people, manifest, voxceleb2, nersemble, vfhq or
+            insta.
         head: Head model to make them on.
         part: Of so many runs side by side this is which: 0 2 and 1 2 share the work of two.
     """

@@ -63,6 +63,13 @@ def surface_of(template: Template) -> Surface:
     )
 
 
+@lru_cache(maxsize=4)
+def lift_from(template: Template, few: int) -> SparseMap:
+    """Values at the template's first `few` anchors -> values at all of them."""
+    group = groups_of(regions_of(template)).numpy()
+    return _lift(template.neutral_points().numpy(), group, template.count, few)
+
+
 def _level(points: np.ndarray, group: np.ndarray) -> Level:
     near = _nearest_in_group(points, group, points, group, _NEIGHBOURS)[1]
     reflected = points * np.array([-1.0, 1.0, 1.0], np.float32)

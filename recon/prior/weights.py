@@ -14,10 +14,12 @@ from safetensors.torch import save_file
 
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
+from recon.prior.linear import LinearPrior, read_linear
 from recon.prior.prior import LearnedSteps, Prior, untrained
 
 FORMAT = 1
 SHIPPED = ("clean", "research")
+LINEAR = "linear"  # shipped too, for the benchmark
 _STEPS = "steps."
 
 
@@ -70,3 +72,23 @@ def load_prior(name: str) -> Prior:
         with resources.as_file(resources.files("recon.prior") / f"{name}.safetensors") as path:
             return read_prior(path)
     return read_prior(Path(name))
+
+
+@lru_cache(maxsize=2)
+def load_any(name: str) -> Prior | LinearPrior:
+    """The same, or a linear one: the file says which it is."""
+    if name == LINEAR:
+        with resources.as_file(resources.files("recon.prior") / f"{name}.safetensors") as path:
+            return read_linear(path)
+    return read_linear(Path(name)) if _kind(name) == LINEAR else load_prior(name)
+
+
+def _kind(name: str) -> str | None:
+    """What a user's file says of itself; None where it is no file, which others say."""
+    if not Path(name).is_file():
+        return None
+    try:
+        with safe_open(name, "pt") as file:
+            return (file.metadata() or {}).get("kind")
+    except (OSError, SafetensorError):
+        return None

@@ -17,10 +17,10 @@ def test_baselines_on_a_real_clip(tmp_path, monkeypatch):
     summary = run_fewshot([clip], ["copy", "warp2d"], (1,), quick=True).summary
     # On all 32 test frames these figures equal the study's (docs/benchmarks/README.md); here they
     # stand for eight of them. Another processor may move the last digit.
-    assert summary["copy/T=1/psnr_face"] == pytest.approx(26.63, abs=0.05)
-    assert summary["warp2d/T=1/psnr_face"] == pytest.approx(32.25, abs=0.05)
-    assert summary["warp2d/T=1/ssim_face"] == pytest.approx(0.929, abs=0.002)
-    assert summary["warp2d/T=1/psnr_head"] == pytest.approx(22.90, abs=0.05)
-    assert summary["warp2d/T=1/akd_lips"] == pytest.approx(0.84, abs=0.05)
-    assert summary["warp2d/T=1/sharpness"] == pytest.approx(0.82, abs=0.01)
-    assert summary["warp2d/T=1/fail"] == 0
+    assert summary["psnr_copy_t1"] == pytest.approx(26.63, abs=0.05)
+    assert summary["psnr_warp2d_t1"] == pytest.approx(32.25, abs=0.05)
+    assert summary["ssim_warp2d_t1"] == pytest.approx(0.929, abs=0.002)
+    assert summary["psnr_head_warp2d_t1"] == pytest.approx(22.90, abs=0.05)
+    assert summary["akd_lips_warp2d_t1"] == pytest.approx(0.84, abs=0.05)
+    assert summary["sharpness_warp2d_t1"] == pytest.approx(0.82, abs=0.01)
+    assert summary["fail_warp2d_t1"] == 0

@@ -29,7 +29,7 @@ CLIP = make_clip(frames=40, protocol=Protocol(shots=(1, 4), test_frames=4))
 def cheap_scores(monkeypatch):
     """FLIP and SSIM take most of a run's time; here their values do not matter."""
     figures = {"psnr_face": 20.0, "psnr_head": 20.0}
-    monkeypatch.setattr("recon.benchmark.run.score", lambda *_: figures)
+    monkeypatch.setattr("recon.benchmark.run.score_found", lambda *_: figures)
 
 
 class Spy(Method):
@@ -81,16 +81,16 @@ def test_report_rows_summary_and_pictures(tmp_path):
         assert row["test_frames"] == 4
         assert row["fit_seconds"] >= 0
         assert row["render_ms"] > 0
-        assert read["summary"][f"{row['method']}/T={row['shots']}/psnr_face"] == row["psnr_face"]
+        assert read["summary"][f"psnr_{row['method']}_t{row['shots']}"] == row["psnr_face"]
     by_label = {label: row for label, row in zip(labels, read["rows"], strict=True)}
     assert (
         by_label["waves", 4, "warp2d"]["psnr_face"] > by_label["waves", 4, "copy"]["psnr_face"] + 3
     ), "the texture moves with the landmarks, so the warp must follow it"
-    assert read["summary"]["copy/T=4/clips_above_warp2d"] == 0
+    assert read["summary"]["clips_above_warp2d_copy_t4"] == 0
 
     folder = tmp_path / "pictures" / "waves"
     for column in ("truth", "regions", "copy_T1", "warp2d_T4"):
-        names = sorted(path.name for path in (folder / column).iterdir())
+        names = sorted(path.name for path in (folder / column).glob("*.png"))
         assert names == [f"{index:05d}.png" for index in CLIP.test]
     truth = cv2.imread(str(folder / "truth" / f"{CLIP.test[0]:05d}.png"))[..., ::-1]
     np.testing.assert_allclose(truth / 255, CLIP.frame(CLIP.test[0]).on_white(), atol=0.51 / 255)
@@ -140,14 +140,15 @@ def test_the_summary_counts_clips():
         row("warp2d", 8, "a", 20, 10), row("warp2d", 8, "b", 20, 10),
         row("mine", 8, "a", 21, 14), row("mine", 8, "b", float("nan"), 16),
     ])  # fmt: skip
-    assert summary["mine/T=1/psnr_face"] == 21
-    assert summary["mine/T=1/clips_above_warp2d"] == 1
-    assert summary["mine/T=1/clips_below_start"] == 1
-    assert "mine/T=8/clips_below_start" not in summary
-    assert summary["mine/T=8/psnr_face"] == 21, "a clip that cannot be told does not count"
-    assert summary["mine/T=8/clips_above_warp2d"] == 1
-    assert summary["mine/T=8/clips_head_below_T1"] == 1
-    assert summary["warp2d/T=8/clips_head_below_T1"] == 0
+    assert summary["psnr_mine_t1"] == 21
+    assert summary["clips_above_warp2d_mine_t1"] == 1
+    assert summary["clips_below_start_mine_t1"] == 1
+    assert "clips_below_start_mine_t8" not in summary
+    assert summary["psnr_mine_t8"] == 21, "a clip that cannot be told does not count"
+    assert summary["clips_above_warp2d_mine_t8"] == 1
+    assert summary["clips_head_below_t1_mine_t8"] == 1
+    assert summary["clips_head_below_t1_warp2d_t8"] == 0
+    assert not any("gain" in name for name in summary), "gains are those of ours"
 
 
 def test_a_video_file_is_prepared_without_any_network(tmp_path):
@@ -241,6 +242,7 @@ def alike_in_six_digits() -> tuple[bytes, bytes, str]:
 def test_reports_call_a_clip_as_it_was_asked_for(monkeypatch, tmp_path, cheap_scores):
     monkeypatch.setattr("recon.benchmark.run.cached_clip", lambda path, protocol: CLIP)
     clip = NamedClip("clip_0123ab", tmp_path / "someone.mp4")
+    clip.path.write_bytes(b"nothing that is read")
     report = run_fewshot([clip], ["copy"], (1,), quick=True, detector=fixed_detector)
     assert {row["clip"] for row in report.rows} == {"clip_0123ab"}
     assert "someone" not in report.markdown()
