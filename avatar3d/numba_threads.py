@@ -1,39 +1,46 @@
-"""Numba's threads beside torch's: the same count, one parallel kernel at a time, safe to fork."""
+"""Numba kernels on several threads: Python's own, since the kernels run without its lock.
+
+Numba's parallel loops cost more here: each is compiled three times over with all that it calls, its
+plain threads admit one caller at a time and its OpenMP ends a forked child that draws.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 
-from avatar3d.optional import require
 
-# Numba's plain "workqueue" layer aborts the process when two threads launch kernels at once, and
-# two launches would share the same cores anyway. By process: a
-# forked child must not wait for a thread that it does not have.
-_locks: dict[int, Any] = {}
+def thread_count() -> int:
+    """As many as torch uses."""
+    return max(1, torch.get_num_threads())
 
 
-@contextmanager
-def parallel_kernels() -> Iterator[int]:
-    """Run Numba kernels inside with as many threads as torch uses; yields that number."""
-    numba = require("numba", extra="recon")
-    _choose_layer(numba)
-    count = max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-    with _locks.setdefault(os.getpid(), threading.RLock()):
-        numba.set_num_threads(count)
-        yield count
+def in_parallel(kernel: Callable[..., Any], *arguments: Any) -> None:
+    """Run kernel(tickets, *arguments), which releases the lock (`nogil`), on `thread_count` threads.
 
-
-def _choose_layer(numba: Any) -> None:
-    """Unless the user chose (NUMBA_THREADING_LAYER): "workqueue", as quick as OpenMP for us.
-
-    GNU OpenMP, which Numba would take on Linux, ends every forked child that draws after its
-    parent did, and torch's data loaders fork.
+    Each takes its tasks with `take_ticket(tickets)` until none is left. A thread that comes too
+    late for any is not waited for, so a busy machine costs what it takes and no more.
     """
-    if numba.config.THREADING_LAYER == "default":
-        numba.config.THREADING_LAYER = "workqueue"
+    tickets = np.zeros(1, np.int64)
+    helpers = [
+        _helpers(os.getpid(), thread_count() - 1).submit(kernel, tickets, *arguments)
+        for _ in range(thread_count() - 1)
+    ]
+    try:
+        kernel(tickets, *arguments)
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+@functools.cache
+def _helpers(process: int, count: int) -> ThreadPoolExecutor:
+    """By process: a forked child has none of its parent's threads."""
+    return ThreadPoolExecutor(count, thread_name_prefix="kernels")

@@ -6,9 +6,9 @@ of numbers of Gaussians are looked at by the kernels, which leave out what is no
 
 from __future__ import annotations
 
+import math
 from numbers import Integral
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,9 +79,9 @@ def check_camera(camera: Camera) -> None:
             raise ValueError(f"the camera's {name} must be [..., {size}, {size}], got {shape}")
         if not _finite(value):
             raise ValueError(f"the camera's {name} must be finite, got {value.tolist()}")
-    K = _numbers(camera.K)
-    if K is not None and not (K[..., (0, 1), (0, 1)] > 0).all():
-        got = K[..., (0, 1), (0, 1)].tolist()
+    numbers = _numbers(camera.K)
+    if not all(x > 0 and y > 0 for x, y in zip(numbers[::9], numbers[4::9])):
+        got = camera.K.diagonal(dim1=-2, dim2=-1)[..., :2].tolist()
         raise ValueError(f"the camera's focal lengths must be above 0, got {got}")
 
 
@@ -122,13 +122,12 @@ def _check_tensor(name: str, value: Tensor) -> None:
 
 
 def _finite(value: Tensor) -> bool:
-    numbers = _numbers(value)
-    return numbers is None or bool(np.isfinite(numbers).all())
+    return all(map(math.isfinite, _numbers(value)))
 
 
-def _numbers(value: Tensor) -> np.ndarray | None:
-    """None where a look would wait for a GPU."""
-    return value.detach().float().numpy() if value.device.type == "cpu" else None
+def _numbers(value: Tensor) -> list[float]:
+    """In order; none of a tensor on a GPU, which would have to be waited for."""
+    return value.detach().float().flatten().tolist() if value.device.type == "cpu" else []
 
 
 def _dtype_name(value: Tensor) -> str:

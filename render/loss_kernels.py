@@ -8,8 +8,9 @@ Imported only when the loss is used, since importing Numba is slow.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from avatar3d.numba_tickets import take_ticket
 from render.metrics.ssim import C1, C2, WINDOW_RADIUS, gaussian_window
 
 # Literal constants of the kernels; float32 so that float32 pictures are not promoted.
@@ -64,17 +65,17 @@ def padded_planes(count, height, width, dtype):
     return planes
 
 
-@njit(parallel=True, cache=True, fastmath=_FASTMATH)
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def target_statistics(target, channels, planes, mean, variance):
     """Windowed mean and variance of the target, both [H, W * C]; planes [2, ...] are scratch."""
     height, width = target.shape
     inside = _RADIUS * width
-    for y in prange(height):
+    for y in range(height):
         row = inside + y * width
         for x in range(width):
             planes[0, row + x] = target[y, x]
             planes[1, row + x] = target[y, x] * target[y, x]
-    for y in prange(height):
+    for y in range(height):
         _window_row(planes[0], y, width, channels, mean[y])
         _window_row(planes[1], y, width, channels, variance[y])
         for x in range(width):
@@ -242,16 +243,18 @@ def _weigh_ring(ring, centre, width, out):
         )
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True, nogil=True)
 def loss_and_gradient(
-    image, target, target_mean, target_variance, weight, channels, ssim_weight, weights,
-    row_loss, gradient, threads,
+    tickets, image, target, target_mean, target_variance, weight, channels, ssim_weight, weights,
+    row_loss, gradient, bands,
 ):  # fmt: skip
     """Weighted loss of each row [H], and the summed loss's gradient by the image, [H, W * C] or
     [0, 0] where it is not wanted. Each row's arithmetic is the same in every band."""
     height = len(image)
-    for band in prange(threads):
+    band = take_ticket(tickets)
+    while band < bands:
         _band(
-            height * band // threads, height * (band + 1) // threads, image, target, target_mean,
+            height * band // bands, height * (band + 1) // bands, image, target, target_mean,
             target_variance, weight, channels, ssim_weight, weights, row_loss, gradient,
         )  # fmt: skip
+        band = take_ticket(tickets)

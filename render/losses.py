@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avatar3d.numba_threads import parallel_kernels
+from avatar3d.numba_threads import in_parallel, thread_count
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ def prepare_target(
     mean, variance = np.empty_like(pixels), np.empty_like(pixels)
     from render import loss_kernels
 
-    with parallel_kernels():
-        planes = loss_kernels.padded_planes(2, height, width * channels, pixels.dtype)
-        loss_kernels.target_statistics(pixels, channels, planes, mean, variance)
+    planes = loss_kernels.padded_planes(2, height, width * channels, pixels.dtype)
+    loss_kernels.target_statistics(pixels, channels, planes, mean, variance)
     return PreparedTarget(pixels, mean, variance, weights, (height, width, channels))
 
 
@@ -85,11 +84,12 @@ class _PhotometricLoss(torch.autograd.Function):
         row_loss = np.empty(height, pixels.dtype)
         wanted = ctx.needs_input_grad[0]
         gradient = np.empty((height, width) if wanted else (0, 0), pixels.dtype)
-        with parallel_kernels() as threads:
-            loss_kernels.loss_and_gradient(
-                pixels, target.pixels, target.mean, target.variance, target.weight, channels,
-                lambda_ssim, loss_kernels.WINDOW.astype(pixels.dtype), row_loss, gradient, threads,
-            )  # fmt: skip
+        in_parallel(
+            loss_kernels.loss_and_gradient,
+            pixels, target.pixels, target.mean, target.variance, target.weight, channels,
+            lambda_ssim, loss_kernels.WINDOW.astype(pixels.dtype), row_loss, gradient,
+            thread_count(),
+        )  # fmt: skip
         if wanted:
             ctx.save_for_backward(torch.from_numpy(gradient).view(image.shape))
         return image.new_tensor(row_loss.sum(dtype=np.float64))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avatar3d.numba_threads import parallel_kernels
+from avatar3d.numba_threads import in_parallel
 
 NEAR_PLANE_M = 0.01
 
@@ -49,15 +49,15 @@ def rasterize_mesh(
         np.zeros((height, width, 3), np.float32),
         np.full((height, width), np.inf, np.float32),
     )
-    with parallel_kernels():
-        mesh_kernels.z_buffer(
-            np.ascontiguousarray(vertices_px, np.float32),
-            np.ascontiguousarray(depth, np.float32),
-            np.ascontiguousarray(triangles, np.int64),
-            cull_back_faces,
-            np.float32(NEAR_PLANE_M),
-            *rendering,
-        )
+    in_parallel(
+        mesh_kernels.z_buffer,
+        np.ascontiguousarray(vertices_px, np.float32),
+        np.ascontiguousarray(depth, np.float32),
+        np.ascontiguousarray(triangles, np.int64),
+        cull_back_faces,
+        np.float32(NEAR_PLANE_M),
+        *rendering,
+    )
     return rendering
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from avatar3d.numba_tickets import take_ticket
 
 # Rows that one task draws: few enough to share a small picture among threads.
 _BAND = 16
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def z_buffer(
-    vertices_px, vertex_depth, triangles, cull_back_faces, near_plane,
+    tickets, vertices_px, vertex_depth, triangles, cull_back_faces, near_plane,
     triangle_index, barycentrics, depth,
 ):  # fmt: skip
     """Bands of rows in parallel; each walks all triangles in order, so ties do not depend on it."""
     height, width = depth.shape
-    for band in prange((height + _BAND - 1) // _BAND):
+    band = take_ticket(tickets)
+    while band * _BAND < height:
         first_row, end_row = band * _BAND, min(height, (band + 1) * _BAND)
         for f in range(triangles.shape[0]):
             a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
@@ -61,3 +64,4 @@ def z_buffer(
                         barycentrics[y, x, 0] = pa * z
                         barycentrics[y, x, 1] = pb * z
                         barycentrics[y, x, 2] = pc * z
+        band = take_ticket(tickets)

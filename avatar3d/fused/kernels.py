@@ -14,7 +14,7 @@ import math
 from typing import no_type_check  # the tests' shape checker must leave kernels unwrapped
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from avatar3d.binding import STRETCH_LIMITS
 from avatar3d.fused import layout
@@ -28,6 +28,7 @@ from avatar3d.heads.skinning_kernels import (
     rotation_vector_to_quaternion,
 )
 from avatar3d.light import IRRADIANCE_FLOOR
+from avatar3d.numba_tickets import take_ticket
 
 # Not "nnan" and "ninf": what is not a number must stay one.
 _FASTMATH = {"contract", "arcp", "nsz", "reassoc"}
@@ -99,56 +100,62 @@ def _joint_transforms(code, joints, joint_drive):
     return transforms
 
 
-@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy", nogil=True)
 @no_type_check
-def _pose_vertices(first, end, coefficients, transforms, mesh, surface):
-    """`Rig.pose` of the vertices first..end: shapes, then v' = sum_j w_j (R_j v + t_j)."""
+def pose_vertices(tickets, coefficients, transforms, mesh, surface):
+    """`Rig.pose`: shapes, then v' = sum_j w_j (R_j v + t_j). Fills surface [V, SURFACE_COLUMNS]."""
     neutral, skin_weights = mesh.neutral, mesh.skin_weights
     starts, index, offsets = mesh.shape_starts, mesh.shape_index, mesh.shape_offsets
-    for v in range(first, end):
-        x, y, z = neutral[v, 0], neutral[v, 1], neutral[v, 2]
-        for k in range(starts[v], starts[v + 1]):
-            coefficient = coefficients[index[k]]
-            x += coefficient * offsets[k, 0]
-            y += coefficient * offsets[k, 1]
-            z += coefficient * offsets[k, 2]
-        px, py, pz = _ZERO, _ZERO, _ZERO
-        for j in range(skin_weights.shape[1]):
-            weight = skin_weights[v, j]
-            if weight == _ZERO:  # most vertices hang on one joint
-                continue
-            t = transforms[j]
-            px += weight * (t[0, 0] * x + t[0, 1] * y + t[0, 2] * z + t[0, 3])
-            py += weight * (t[1, 0] * x + t[1, 1] * y + t[1, 2] * z + t[1, 3])
-            pz += weight * (t[2, 0] * x + t[2, 1] * y + t[2, 2] * z + t[2, 3])
-        surface[v, 0], surface[v, 1], surface[v, 2] = px, py, pz
+    chunk, count = take_ticket(tickets), len(neutral)
+    while chunk * _VERTEX_CHUNK < count:
+        for v in range(chunk * _VERTEX_CHUNK, min(count, (chunk + 1) * _VERTEX_CHUNK)):
+            x, y, z = neutral[v, 0], neutral[v, 1], neutral[v, 2]
+            for k in range(starts[v], starts[v + 1]):
+                coefficient = coefficients[index[k]]
+                x += coefficient * offsets[k, 0]
+                y += coefficient * offsets[k, 1]
+                z += coefficient * offsets[k, 2]
+            px, py, pz = _ZERO, _ZERO, _ZERO
+            for j in range(skin_weights.shape[1]):
+                weight = skin_weights[v, j]
+                if weight == _ZERO:  # most vertices hang on one joint
+                    continue
+                t = transforms[j]
+                px += weight * (t[0, 0] * x + t[0, 1] * y + t[0, 2] * z + t[0, 3])
+                py += weight * (t[1, 0] * x + t[1, 1] * y + t[1, 2] * z + t[1, 3])
+                pz += weight * (t[2, 0] * x + t[2, 1] * y + t[2, 2] * z + t[2, 3])
+            surface[v, 0], surface[v, 1], surface[v, 2] = px, py, pz
+        chunk = take_ticket(tickets)
 
 
-@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy", nogil=True)
 @no_type_check
-def _sum_rings(first, end, mesh, surface):
+def sum_rings(tickets, mesh, surface):
     """Normals and tangents of the triangles around each vertex, summed (`Binding._surface`).
 
     Each vertex walks its own triangles: three times the products, but no pass that scatters.
     """
     starts, ring, weights = mesh.ring_starts, mesh.ring, mesh.ring_weights
-    for v in range(first, end):
-        x, y, z = surface[v, 0], surface[v, 1], surface[v, 2]
-        nx, ny, nz = _ZERO, _ZERO, _ZERO
-        tx, ty, tz = _ZERO, _ZERO, _ZERO
-        for k in range(starts[v], starts[v + 1]):
-            p, q = ring[k, 0], ring[k, 1]
-            ax, ay, az = surface[p, 0] - x, surface[p, 1] - y, surface[p, 2] - z
-            bx, by, bz = surface[q, 0] - x, surface[q, 1] - y, surface[q, 2] - z
-            nx += ay * bz - az * by
-            ny += az * bx - ax * bz
-            nz += ax * by - ay * bx
-            a, b = weights[k, 0], weights[k, 1]
-            tx += a * ax + b * bx
-            ty += a * ay + b * by
-            tz += a * az + b * bz
-        surface[v, 3], surface[v, 4], surface[v, 5] = nx, ny, nz
-        surface[v, 6], surface[v, 7], surface[v, 8] = tx, ty, tz
+    chunk, count = take_ticket(tickets), len(surface)
+    while chunk * _VERTEX_CHUNK < count:
+        for v in range(chunk * _VERTEX_CHUNK, min(count, (chunk + 1) * _VERTEX_CHUNK)):
+            x, y, z = surface[v, 0], surface[v, 1], surface[v, 2]
+            nx, ny, nz = _ZERO, _ZERO, _ZERO
+            tx, ty, tz = _ZERO, _ZERO, _ZERO
+            for k in range(starts[v], starts[v + 1]):
+                p, q = ring[k, 0], ring[k, 1]
+                ax, ay, az = surface[p, 0] - x, surface[p, 1] - y, surface[p, 2] - z
+                bx, by, bz = surface[q, 0] - x, surface[q, 1] - y, surface[q, 2] - z
+                nx += ay * bz - az * by
+                ny += az * bx - ax * bz
+                nz += ax * by - ay * bx
+                a, b = weights[k, 0], weights[k, 1]
+                tx += a * ax + b * bx
+                ty += a * ay + b * by
+                tz += a * az + b * bz
+            surface[v, 3], surface[v, 4], surface[v, 5] = nx, ny, nz
+            surface[v, 6], surface[v, 7], surface[v, 8] = tx, ty, tz
+        chunk = take_ticket(tickets)
 
 
 @njit(cache=True, error_model="numpy")
@@ -300,13 +307,10 @@ def _pose_block(block, weights, surface, look, translation, posed):
     _hand_over(first, count, rows, posed)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 @no_type_check
-def _prepare(code, mesh, look):
-    """What is computed once: joints, coefficients, the basis's weights.
-
-    Not inside `pose`, where Numba would make a parallel loop of every filled array.
-    """
+def prepare(code, mesh, look):
+    """What is computed once: joints, coefficients, the basis's weights."""
     transforms = _joint_transforms(code, mesh.joints, mesh.joint_drive).astype(np.float32)
     # Cut to the shapes of this head, or filled up with zeros.
     coefficients = np.zeros(mesh.joint_drive.shape[0], np.float32)
@@ -316,20 +320,11 @@ def _prepare(code, mesh, look):
     return transforms, coefficients, _basis_weights(code.coefficients, look)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 @no_type_check
-def pose(code, mesh, look, surface, posed):
-    """One code (`Pose`) to Gaussians in the world; fills `surface` [V, SURFACE_COLUMNS] and `posed`.
-
-    Three parallel passes: vertices need the joints, rings their neighbours, anchors their corners.
-    """
-    transforms, coefficients, weights = _prepare(code, mesh, look)
-    vertex_count = len(mesh.neutral)
-    for chunk in prange((vertex_count + _VERTEX_CHUNK - 1) // _VERTEX_CHUNK):
-        first, end = chunk * _VERTEX_CHUNK, min(vertex_count, (chunk + 1) * _VERTEX_CHUNK)
-        _pose_vertices(first, end, coefficients, transforms, mesh, surface)
-    for chunk in prange((vertex_count + _VERTEX_CHUNK - 1) // _VERTEX_CHUNK):
-        first, end = chunk * _VERTEX_CHUNK, min(vertex_count, (chunk + 1) * _VERTEX_CHUNK)
-        _sum_rings(first, end, mesh, surface)
-    for block in prange(len(look.fixed)):
-        _pose_block(block, weights, surface, look, code.head_translation, posed)
+def pose_anchors(tickets, weights, surface, look, translation, posed):
+    """The Gaussians on a posed `surface`; fills `posed`."""
+    block = take_ticket(tickets)
+    while block < len(look.fixed):
+        _pose_block(block, weights, surface, look, translation, posed)
+        block = take_ticket(tickets)

@@ -23,7 +23,7 @@ from avatar3d.fused import layout
 from avatar3d.fused.layout import Look, Mesh, Pose, Posed
 from avatar3d.gaussians import Gaussians
 from avatar3d.heads.skinning import JOINT_NAMES
-from avatar3d.numba_threads import parallel_kernels
+from avatar3d.numba_threads import in_parallel
 from avatar3d.optional import require
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def numba_is_here() -> bool:
 
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache, by posing one vertex and one anchor."""
-    from avatar3d.fused import kernels
 
     def zeros(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
@@ -85,8 +84,20 @@ def warm_up() -> None:
         zeros(0, 1, base), zeros(9, 3),
     )  # fmt: skip
     surface, posed = zeros(1, layout.SURFACE_COLUMNS), Posed(*(zeros(1, w) for w in (3, 4, 3, 3)))
-    with parallel_kernels():
-        kernels.pose(Pose(zeros(1), zeros(4), zeros(3), zeros(4)), mesh, look, surface, posed)
+    _pose(Pose(zeros(1), zeros(4), zeros(3), zeros(4)), mesh, look, surface, posed)
+
+
+def _pose(code: Pose, mesh: Mesh, look: Look, surface: np.ndarray, posed: Posed) -> None:
+    """One code to Gaussians in the world; fills `surface` [V, SURFACE_COLUMNS] and `posed`.
+
+    Three passes: vertices need the joints, rings their neighbours, anchors their corners.
+    """
+    from avatar3d.fused import kernels
+
+    transforms, coefficients, weights = kernels.prepare(code, mesh, look)
+    in_parallel(kernels.pose_vertices, coefficients, transforms, mesh, surface)
+    in_parallel(kernels.sum_rings, mesh, surface)
+    in_parallel(kernels.pose_anchors, weights, surface, look, code.head_translation, posed)
 
 
 class Stage:
@@ -98,8 +109,6 @@ class Stage:
         self._mesh = _mesh(binding)
         self._look = _look(avatar)
         self._opacities = avatar.attributes.opacity_logits.detach().sigmoid()
-        # Scratch; `parallel_kernels` lets one thread in at a time.
-        self._surface = np.zeros((len(self._mesh.neutral), layout.SURFACE_COLUMNS), np.float32)
 
     def is_current(self, avatar: Avatar) -> bool:
         """Whether nobody has written into the avatar's tensors since, as an optimiser does.
@@ -111,17 +120,15 @@ class Stage:
     @torch.no_grad()
     def gaussians(self, code: ExpressionCode) -> Gaussians:
         """As `Avatar.gaussians`, for a code that `why_not_fused` has nothing against."""
-        from avatar3d.fused import kernels
-
         batch = code.coefficients.shape[:-1]
         count = len(self._opacities)
         posed = [torch.empty(*batch, count, width) for width in (3, 4, 3, 3)]
         flat = math.prod(batch)
         rows = zip(*(_array(value).reshape(flat, value.shape[-1]) for value in code))
         outputs = zip(*(value.view(flat, *value.shape[-2:]).numpy() for value in posed))
-        with parallel_kernels():
-            for row, output in zip(rows, outputs):
-                kernels.pose(Pose(*row), self._mesh, self._look, self._surface, Posed(*output))
+        surface = np.empty((len(self._mesh.neutral), layout.SURFACE_COLUMNS), np.float32)
+        for row, output in zip(rows, outputs):
+            _pose(Pose(*row), self._mesh, self._look, surface, Posed(*output))
         means, quaternions, scales, colors = posed
         opacities = self._opacities.expand(*batch, -1).clone()
         return Gaussians(means, quaternions, scales, opacities, colors)

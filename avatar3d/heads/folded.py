@@ -17,7 +17,7 @@ from torch import Tensor
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.heads.skinning import Rig
-from avatar3d.numba_threads import parallel_kernels
+from avatar3d.numba_threads import in_parallel
 from avatar3d.optional import require
 
 _SMALL_BATCH = 4  # below, codes are posed one by one: vectors over them would be half empty
@@ -82,8 +82,7 @@ class FoldedHead:
                     coefficients[:, index], transforms[:, :, index], arrays, out[index]
                 )
         else:
-            with parallel_kernels():
-                kernels.pose_many(coefficients, transforms, arrays, out)
+            in_parallel(kernels.pose_many, coefficients, transforms, arrays, out)
         return posed
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import no_type_check  # the tests' shape checker must leave kernels unwrapped
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from avatar3d.heads.skinning import HEAD, JAW, LEFT_EYE, NECK, RIGHT_EYE, ROOT
 from avatar3d.heads.skinning_kernels import (
@@ -18,6 +18,7 @@ from avatar3d.heads.skinning_kernels import (
     rotate_about,
     rotation_vector_to_quaternion,
 )
+from avatar3d.numba_tickets import take_ticket
 
 _FASTMATH = {"contract", "arcp", "nsz", "reassoc"}
 _JOINTS = 6
@@ -122,14 +123,15 @@ def pose_one(coefficients, transforms, rig, out):
         out[v, 0], out[v, 1], out[v, 2] = px, py, pz
 
 
-@njit(parallel=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy", nogil=True)
 @no_type_check
-def pose_many(coefficients, transforms, rig, out):
+def pose_many(tickets, coefficients, transforms, rig, out):
     """Codes in vectors: each vertex runs over all of them at once. Fills `out` [B, V, 3]."""
     batch, count = out.shape[0], out.shape[1]
-    for chunk in prange((count + _CHUNK - 1) // _CHUNK):
-        rest = np.empty((3, batch), np.float32)
-        posed = np.empty((_CHUNK, 3, batch), np.float32)
+    rest = np.empty((3, batch), np.float32)
+    posed = np.empty((_CHUNK, 3, batch), np.float32)
+    chunk = take_ticket(tickets)
+    while chunk * _CHUNK < count:
         first, end = chunk * _CHUNK, min(count, (chunk + 1) * _CHUNK)
         for v in range(first, end):
             _pose_vertex(v, coefficients, transforms, rig, rest, posed[v - first])
@@ -138,6 +140,7 @@ def pose_many(coefficients, transforms, rig, out):
             for v in range(first, end):
                 for axis in range(3):
                     out[b, v, axis] = posed[v - first, axis, b]
+        chunk = take_ticket(tickets)
 
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")

@@ -274,12 +274,12 @@ def test_after_the_warm_up_nothing_is_left_to_compile():
     from avatar3d.fused import kernels
 
     stage.warm_up()
-    compiled = kernels.pose.signatures
+    compiled = kernels.pose_anchors.signatures
     for name in ("light", "basis"):
         avatar = replace(plain_avatar(), **{name: None})
         avatar.gaussians(ExpressionCode.neutral(), path="fused")
     plain_avatar().gaussians(ExpressionCode.neutral(2), path="fused")
-    assert kernels.pose.signatures == compiled
+    assert kernels.pose_anchors.signatures == compiled
     assert len(compiled) == 1
 
 

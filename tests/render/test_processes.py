@@ -82,17 +82,16 @@ def test_data_loader_workers_draw_the_same():
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_forked_while_another_thread_draws_does_not_wait_for_it():
-    from avatar3d.numba_threads import parallel_kernels
+    from avatar3d.numba_threads import in_parallel
 
     drawing, finish = threading.Event(), threading.Event()
 
-    def hold():
-        with parallel_kernels():
-            drawing.set()
-            finish.wait(60)
+    def hold(tickets):
+        drawing.set()
+        finish.wait(60)
 
     picture(0)
-    holder = threading.Thread(target=hold)
+    holder = threading.Thread(target=in_parallel, args=(hold,))
     holder.start()
     assert drawing.wait(60)
     child = multiprocessing.get_context("fork").Process(target=draw_in_child)
@@ -103,7 +102,7 @@ def test_a_child_forked_while_another_thread_draws_does_not_wait_for_it():
         child.kill()
     finish.set()
     holder.join()
-    assert not alive, "the child waits for a lock that nobody holds"
+    assert not alive, "the child waits for threads that it does not have"
     assert child.exitcode == 0
 
 

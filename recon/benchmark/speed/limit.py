@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from avatar3d.gaussians import Gaussians
-from avatar3d.numba_threads import parallel_kernels
+from avatar3d.numba_threads import in_parallel, thread_count
+from avatar3d.numba_tickets import take_ticket
 from recon.benchmark.speed.scene import Scene
 from render.backends import base, reference
 from render.backends.cpu.layout import BLOCK_PX
@@ -64,8 +65,7 @@ def count_work(scene: Scene) -> Count:
 
 def vector_peak() -> float:
     """Fused multiply-adds of 16 float32 lanes a second, over all of torch's threads."""
-    with parallel_kernels() as threads:
-        return max(_rate(few, threads) for few in (_four_chains, _eight_chains, _twelve_chains))
+    return max(_rate(probe) for probe in (_four_chains, _eight_chains, _twelve_chains))
 
 
 def limit_ms(block_vectors: int, instructions: int, peak: float) -> float:
@@ -142,10 +142,12 @@ def _multiply_add_loop(chains: int):
 
         return types.int32(types.int64, out), generate
 
-    @njit(parallel=True)
-    def run(turns, out):
-        for thread in prange(out.shape[0]):
-            loop(turns, out[thread])
+    @njit(nogil=True)
+    def run(tickets, turns, out):
+        probe = take_ticket(tickets)
+        while probe < out.shape[0]:
+            loop(turns, out[probe])
+            probe = take_ticket(tickets)
 
     return run, chains
 
@@ -157,14 +159,15 @@ _TURNS = 200_000  # a fraction of a millisecond, so that some rounds are not dis
 _ROUNDS = 60
 
 
-def _rate(probe, threads: int) -> float:
+def _rate(probe) -> float:
     run, chains = probe
+    threads = thread_count()
     out = np.full((threads, LANES), 0.5, np.float32)
-    run(1, out)
+    in_parallel(run, 1, out)
     seconds = []
     for _ in range(_ROUNDS):
         out.fill(0.5)
         started = time.perf_counter()
-        run(_TURNS, out)
+        in_parallel(run, _TURNS, out)
         seconds.append(time.perf_counter() - started)
     return threads * chains * _TURNS / min(seconds)

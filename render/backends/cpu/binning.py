@@ -1,17 +1,21 @@
 """Numba kernels: which splats each tile of 16 x 16 pixels has to draw, nearest first."""
 
+# pyright: reportCallIssue=false
+# (an intrinsic is called without the typing context that its definition takes)
+
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from avatar3d.numba_tickets import take_ticket
 from render.backends.cpu.layout import INVISIBLE
 
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def depth_order(depth_keys):
     """Indices of the visible splats by depth, ties in input order (a stable radix sort).
 
@@ -71,9 +75,9 @@ def _count_boxes(order, first, end, tile_boxes, steps):
 
 @njit(cache=True)
 def _starts(steps, tiles_x, tiles_y, cursors):
-    """Where each tile's splats begin, and in `cursors` [threads, tiles] each thread's share."""
-    threads = steps.shape[0]
-    for t in range(threads):
+    """Where each tile's splats begin, and in `cursors` [parts, tiles] each part's share."""
+    parts = steps.shape[0]
+    for t in range(parts):
         for y in range(tiles_y):
             row = 0
             for x in range(tiles_x):
@@ -84,7 +88,7 @@ def _starts(steps, tiles_x, tiles_y, cursors):
     total = 0
     for tile in range(tiles_x * tiles_y):
         starts[tile] = total
-        for t in range(threads):
+        for t in range(parts):
             here = cursors[t, tile]
             cursors[t, tile] = total
             total += here
@@ -93,7 +97,7 @@ def _starts(steps, tiles_x, tiles_y, cursors):
 
 
 @njit(cache=True)
-def _list(order, first, end, tile_boxes, tiles_x, cursors, splat_ids):
+def _list_part(order, first, end, tile_boxes, tiles_x, cursors, splat_ids):
     for k in range(first, end):
         i = order[k]
         x0, x1 = np.uint32(tile_boxes[i, 0]), np.uint32(tile_boxes[i, 1])
@@ -104,7 +108,7 @@ def _list(order, first, end, tile_boxes, tiles_x, cursors, splat_ids):
                 cursors[np.uint32(tile)] = slot + 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def first_slots(tile_boxes):
     """[N + 1]: the entry of splat i in the k-th tile of its box (row by row) owns slot
     first_slots[i] + k, so that what tiles compute per entry lies together per splat."""
@@ -118,25 +122,25 @@ def first_slots(tile_boxes):
     return slots
 
 
-@njit(cache=True)
-def _plan(order, tile_boxes, tiles_x, tiles_y, threads):
-    """Counting is so quick that starting threads for it would take longer."""
+@njit(cache=True, nogil=True)
+def plan_tiles(order, tile_boxes, tiles_x, tiles_y, parts):
+    """Where each tile's splats begin in the list of all, [tiles + 1], and where those of each part
+    of the order do, [parts, tiles]. So quick that starting threads for it would take longer."""
     count = len(order)
-    steps = np.zeros((threads, tiles_y + 1, tiles_x + 1), np.int32)
-    for t in range(threads):
-        first, end = count * t // threads, count * (t + 1) // threads
-        _count_boxes(order, first, end, tile_boxes, steps[t])
-    cursors = np.zeros((threads, tiles_x * tiles_y), np.int64)
+    steps = np.zeros((parts, tiles_y + 1, tiles_x + 1), np.int32)
+    for part in range(parts):
+        first, end = count * part // parts, count * (part + 1) // parts
+        _count_boxes(order, first, end, tile_boxes, steps[part])
+    cursors = np.zeros((parts, tiles_x * tiles_y), np.int64)
     return _starts(steps, tiles_x, tiles_y, cursors), cursors
 
 
-@njit(cache=True, parallel=True)
-def bin_tiles(order, tile_boxes, tiles_x, tiles_y, threads):
-    """Lists of splats per tile in the order given: starts [tiles + 1] into splat_ids [entries]."""
-    count = len(order)
-    starts, cursors = _plan(order, tile_boxes, tiles_x, tiles_y, threads)
-    splat_ids = np.empty(starts[-1], np.uint32)
-    for t in prange(threads):
-        first, end = count * t // threads, count * (t + 1) // threads
-        _list(order, first, end, tile_boxes, tiles_x, cursors[t], splat_ids)
-    return starts, splat_ids
+@njit(cache=True, nogil=True)
+def list_tiles(tickets, order, tile_boxes, tiles_x, cursors, splat_ids):
+    """Fill splat_ids [entries] with the splats of each tile in the order given, part by part."""
+    count, parts = len(order), len(cursors)
+    part = take_ticket(tickets)
+    while part < parts:
+        first, end = count * part // parts, count * (part + 1) // parts
+        _list_part(order, first, end, tile_boxes, tiles_x, cursors[part], splat_ids)
+        part = take_ticket(tickets)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 
+from avatar3d.numba_tickets import take_ticket
 from render.backends.cpu.coverage import covered_blocks, list_block
-from render.backends.cpu.intrinsics import take_ticket
 from render.backends.cpu.layout import (
     BLOCK_PX,
     BLOCKS,
@@ -311,11 +311,15 @@ def _store_tile(state, background, left, top, image, alpha, tile_image, tile_alp
                 alpha[top + y, left + x] = tile_alpha[y, x]
 
 
-@njit(cache=True)
-def _blend_tiles(
-    splats, colors, starts, splat_ids, background, image, alpha, entry_masks, tickets, held
-):
-    """Draw tiles until none is left."""
+@njit(cache=True, nogil=True)
+def blend(
+    tickets, splats, colors, starts, splat_ids, background, image, alpha, entry_masks, held
+):  # fmt: skip
+    """Draw image [H, W, 3] and alpha [H, W]; an image of uint8 is drawn in 0..255 without alpha.
+
+    Tiles go to threads as these come free; which thread draws a tile does not change it.
+    entry_masks [entries]: filled with the blocks that each splat of each tile reached, or empty.
+    """
     height, width = image.shape[:2]
     tiles_x = (width + TILE_PX - 1) // TILE_PX
     state = np.empty(4 * _TILE, np.float32)
@@ -337,17 +341,3 @@ def _blend_tiles(
         )  # fmt: skip
         _store_tile(state, background, left, top, image, alpha, tile_image, tile_alpha)
         tile = take_ticket(tickets)
-
-
-@njit(parallel=True, cache=True)
-def blend(splats, colors, starts, splat_ids, background, image, alpha, entry_masks, threads, held):
-    """Draw image [H, W, 3] and alpha [H, W]; an image of uint8 is drawn in 0..255 without alpha.
-
-    Tiles go to threads as these come free; which thread draws a tile does not change it.
-    entry_masks [entries]: filled with the blocks that each splat of each tile reached, or empty.
-    """
-    tickets = np.zeros(1, np.int64)
-    for _ in prange(threads):
-        _blend_tiles(
-            splats, colors, starts, splat_ids, background, image, alpha, entry_masks, tickets, held
-        )

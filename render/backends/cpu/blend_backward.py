@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 
-from render.backends.cpu.intrinsics import lowest_bit, take_ticket
+from avatar3d.numba_tickets import take_ticket
+from render.backends.cpu.intrinsics import lowest_bit
 from render.backends.cpu.layout import (
     BLOCK_PX,
     BLOCKS,
@@ -52,10 +53,11 @@ _X, _Y, _T, _S, _GRADIENT = range(5)
 _STATE_ROWS = 8  # and one more, so that a block's place is a shift
 _BLOCK_STATE = _STATE_ROWS * LANES
 # Sums per splat, in the order of layout.MOMENT_*: six moments and three colours.
-_SUMS = 9
+_SUMS = RECORD_COLUMNS
 # Splats that are fetched together, so that the memory's latency overlaps, and walked before the
 # next look at which blocks are done.
 _CHUNK = 32
+_GATHERED = 1024  # splats of one task of `gather`
 # Mean about the tile's corner, A, B, C, POWER, colour.
 _PACKED_COLUMNS = 12
 _HELD = (
@@ -169,7 +171,11 @@ def _blend_splats_backward(typing_context, state, count, packed, masks, slots, r
         result = builder.phi(FLOATS)
         result.add_incoming(zero, each)
         result.add_incoming(total, done)
-        lanes.store(result, records_, record)
+        half = LANES // 2
+        lanes.store_any(lanes.part(result, 0, half), records_, record)
+        for k in range(half, _SUMS):
+            lane = builder.extract_element(result, ir.Constant(INT32, k))
+            builder.store(lane, builder.gep(records_, [builder.add(record, int64(k))]))
         next_j = builder.add(j, int64(1))
         j.add_incoming(next_j, onward)
         builder.cbranch(builder.icmp_signed("<", next_j, count_), each, after_all)
@@ -274,12 +280,12 @@ def _begin_backward(left, top, image, alpha, d_image, d_alpha, part, part_alpha,
     return alive
 
 
-@njit(cache=True)
-def _blend_tiles_backward(
-    splats, colors, starts, splat_ids, entry_masks, tile_boxes, first_slots,
-    image, alpha, d_image, d_alpha, records, tickets, held,
+@njit(cache=True, nogil=True)
+def blend_backward(
+    tickets, splats, colors, starts, splat_ids, entry_masks, tile_boxes, first_slots,
+    image, alpha, d_image, d_alpha, records, held,
 ):  # fmt: skip
-    """Walk tiles until none is left."""
+    """Fill records, one per (splat, tile); `image` contains the background."""
     tiles_x = (alpha.shape[1] + TILE_PX - 1) // TILE_PX
     space = np.zeros((BLOCKS + 1) * _BLOCK_STATE + LANES, np.float32)
     state = space[(-space.ctypes.data // 4) % LANES :]
@@ -325,28 +331,18 @@ def _blend_tiles_backward(
         tile = take_ticket(tickets)
 
 
-@njit(parallel=True, cache=True)
-def blend_backward(
-    splats, colors, starts, splat_ids, entry_masks, tile_boxes, first_slots,
-    image, alpha, d_image, d_alpha, records, threads, held,
-):  # fmt: skip
-    """Fill records [entries, 16], one per (splat, tile); `image` contains the background."""
-    tickets = np.zeros(1, np.int64)
-    for _ in prange(threads):
-        _blend_tiles_backward(
-            splats, colors, starts, splat_ids, entry_masks, tile_boxes, first_slots,
-            image, alpha, d_image, d_alpha, records, tickets, held,
-        )  # fmt: skip
-
-
-@njit(parallel=True, cache=True, fastmath=FASTMATH, error_model="numpy")
-def gather(records, first_slots, moments, d_colors):
+@njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+def gather(tickets, records, first_slots, moments, d_colors):
     """Sum each splat's records: add to moments [N, 6], write d_colors [N, 3]."""
-    for i in prange(moments.shape[0]):
-        for k in range(3):
-            d_colors[i, k] = _F(0)
-        for slot in range(first_slots[i], first_slots[i + 1]):
-            for k in range(MOMENT_COLOR):
-                moments[i, k] += records[slot, k]
+    count = len(moments)
+    chunk = take_ticket(tickets)
+    while chunk * _GATHERED < count:
+        for i in range(chunk * _GATHERED, min(count, (chunk + 1) * _GATHERED)):
             for k in range(3):
-                d_colors[i, k] += records[slot, MOMENT_COLOR + k]
+                d_colors[i, k] = _F(0)
+            for slot in range(first_slots[i], first_slots[i + 1]):
+                for k in range(MOMENT_COLOR):
+                    moments[i, k] += records[slot, k]
+                for k in range(3):
+                    d_colors[i, k] += records[slot, MOMENT_COLOR + k]
+        chunk = take_ticket(tickets)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.numba_threads import parallel_kernels
+from avatar3d.numba_threads import in_parallel, thread_count
 from render.backends.cpu import binning, blend, blend_backward, projection
 from render.backends.cpu.layout import MOMENT_COLOR, RECORD_COLUMNS, SPLAT_COLUMNS, TILE_PX
 from render.backends.cpu.stages import stage_ended
@@ -41,18 +41,18 @@ class RasterizeFunction(torch.autograd.Function):
         channels = colors.shape[1]
         wanted = any(ctx.needs_input_grad)
         pictures = []
-        with parallel_kernels() as threads:
-            binned = _bin(arrays, width, height, antialiased, threads)
-            alpha = np.empty((height, width), np.float32)
-            entry_masks = np.empty(len(binned.splat_ids) if wanted else 0, np.uint16)
-            for group in _groups(channels):
-                picture = np.empty((height, width, GROUP), np.float32)
-                blend.blend(
-                    binned.splats, _padded(colors, group), binned.starts, binned.splat_ids,
-                    _padded(background, group), picture, alpha, entry_masks, threads, blend.HELD,
-                )  # fmt: skip
-                pictures.append(picture)
-            stage_ended("blend")
+        binned = _bin(arrays, width, height, antialiased)
+        alpha = np.empty((height, width), np.float32)
+        entry_masks = np.empty(len(binned.splat_ids) if wanted else 0, np.uint16)
+        for group in _groups(channels):
+            picture = np.empty((height, width, GROUP), np.float32)
+            in_parallel(
+                blend.blend,
+                binned.splats, _padded(colors, group), binned.starts, binned.splat_ids,
+                _padded(background, group), picture, alpha, entry_masks, blend.HELD,
+            )  # fmt: skip
+            pictures.append(picture)
+        stage_ended("blend")
         image = _joined(pictures, channels)
         image, alpha = torch.from_numpy(image), torch.from_numpy(alpha)
         if wanted:
@@ -78,28 +78,28 @@ class RasterizeFunction(torch.autograd.Function):
         camera_sums = np.empty((-(-count // projection.CHUNK), 16), np.float32)
         d_color_groups = []
         no_alpha_gradient = np.zeros_like(d_alpha) if channels > GROUP else d_alpha
-        with parallel_kernels() as threads:
-            for group in _groups(channels):
-                d_colors = np.empty((count, GROUP), np.float32)
-                stage_ended("prepare")
-                blend_backward.blend_backward(
-                    splats, _padded(colors, group), starts, splat_ids, entry_masks, tile_boxes,
-                    first_slots,
-                    _padded(image, group), alpha, _padded(d_image, group),
-                    d_alpha if group.start == 0 else no_alpha_gradient, records, threads,
-                    blend_backward.HELD,
-                )  # fmt: skip
-                stage_ended("blend_backward")
-                blend_backward.gather(records, first_slots, moments, d_colors)
-                stage_ended("gather")
-                d_color_groups.append(d_colors)
-            projection.project_backward(
-                means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
-                depth_keys, moments,
-                d_means, d_quaternions, d_scales, d_opacities, camera_sums,
+        for group in _groups(channels):
+            d_colors = np.empty((count, GROUP), np.float32)
+            stage_ended("prepare")
+            in_parallel(
+                blend_backward.blend_backward,
+                splats, _padded(colors, group), starts, splat_ids, entry_masks, tile_boxes,
+                first_slots, _padded(image, group), alpha, _padded(d_image, group),
+                d_alpha if group.start == 0 else no_alpha_gradient, records, blend_backward.HELD,
             )  # fmt: skip
-            stage_ended("project_backward")
-        d_viewmat, d_K = _camera_gradients(camera_sums)
+            stage_ended("blend_backward")
+            in_parallel(blend_backward.gather, records, first_slots, moments, d_colors)
+            stage_ended("gather")
+            d_color_groups.append(d_colors)
+        in_parallel(
+            projection.project_backward,
+            means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
+            depth_keys, moments, d_means, d_quaternions, d_scales, d_opacities, camera_sums,
+        )  # fmt: skip
+        stage_ended("project_backward")
+        d_viewmat = d_K = None
+        if any(ctx.needs_input_grad[5:7]):
+            d_viewmat, d_K = _camera_gradients(camera_sums)
         d_background = None
         if ctx.needs_input_grad[7]:
             d_background = torch.from_numpy(np.einsum("hwc,hw->c", d_image, 1 - alpha))
@@ -116,13 +116,13 @@ def draw_8_bit(tensors: Sequence[Tensor], width: int, height: int, antialiased: 
     never written as floats."""
     arrays = _arrays(tensors)
     picture = np.empty((height, width, GROUP), np.uint8)
-    with parallel_kernels() as threads:
-        binned = _bin(arrays, width, height, antialiased, threads)
-        blend.blend(
-            binned.splats, arrays[4], binned.starts, binned.splat_ids, arrays[7],
-            picture, _NO_ALPHA, _NO_MASKS, threads, blend.HELD,
-        )  # fmt: skip
-        stage_ended("blend")
+    binned = _bin(arrays, width, height, antialiased)
+    in_parallel(
+        blend.blend,
+        binned.splats, arrays[4], binned.starts, binned.splat_ids, arrays[7],
+        picture, _NO_ALPHA, _NO_MASKS, blend.HELD,
+    )  # fmt: skip
+    stage_ended("blend")
     return picture
 
 
@@ -130,9 +130,7 @@ def _arrays(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     return [value.detach().contiguous().numpy() for value in tensors]
 
 
-def _bin(
-    arrays: Sequence[np.ndarray], width: int, height: int, antialiased: bool, threads: int
-) -> Binned:
+def _bin(arrays: Sequence[np.ndarray], width: int, height: int, antialiased: bool) -> Binned:
     means, quaternions, scales, opacities, colors, viewmat, K, _ = arrays
     count = len(means)
     splats = np.empty((count, SPLAT_COLUMNS), np.float32)
@@ -140,14 +138,17 @@ def _bin(
     depth_keys = np.empty(count, np.uint32)
     tiles_x, tiles_y = -(-width // TILE_PX), -(-height // TILE_PX)
     stage_ended("prepare")
-    projection.project(
+    in_parallel(
+        projection.project,
         means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
         splats, tile_boxes, depth_keys,
     )  # fmt: skip
     stage_ended("project")
     order = binning.depth_order(depth_keys)
     stage_ended("sort")
-    starts, splat_ids = binning.bin_tiles(order, tile_boxes, tiles_x, tiles_y, threads)
+    starts, cursors = binning.plan_tiles(order, tile_boxes, tiles_x, tiles_y, thread_count())
+    splat_ids = np.empty(starts[-1], np.uint32)
+    in_parallel(binning.list_tiles, order, tile_boxes, tiles_x, cursors, splat_ids)
     stage_ended("bin")
     return Binned(splats, tile_boxes, depth_keys, starts, splat_ids)
 

@@ -7,8 +7,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from render.backends.cpu.vector import array_pointer
-
 
 @intrinsic
 def float_bits(typing_context, value):
@@ -48,17 +46,6 @@ def _rounding(name: str):
 
 
 floor, ceil = _rounding("floor"), _rounding("ceil")
-
-
-@intrinsic
-def take_ticket(typing_context, counter):
-    """Atomically: the value of counter[0], which then is one more. counter is an int64 array."""
-
-    def generate(context, builder, signature, arguments):
-        pointer = array_pointer(context, builder, signature.args[0], arguments[0])
-        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "monotonic")
-
-    return types.int64(counter), generate
 
 
 @intrinsic

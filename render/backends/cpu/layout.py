@@ -27,7 +27,7 @@ TILE_ROWS = 15
 # What the backward blend leaves per splat; w = d loss / d log(alpha), summed over pixels.
 (MOMENT_1, MOMENT_X, MOMENT_Y, MOMENT_XX, MOMENT_XY, MOMENT_YY) = range(6)  # sums of w, w dx, ...
 MOMENT_COLOR = 6  # and two more
-RECORD_COLUMNS = 16  # one vector
+RECORD_COLUMNS = MOMENT_COLOR + 3
 
 INVISIBLE = np.uint32(0xFFFFFFFF)  # depth key of what is not drawn
 

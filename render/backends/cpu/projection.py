@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from avatar3d.numba_tickets import take_ticket
 from render.backends.cpu.intrinsics import bits_float, ceil, float_bits, floor
 from render.backends.cpu.layout import (
     ALPHA_THRESHOLD,
@@ -241,19 +242,21 @@ def _project_chunk(
         _copy_out(start, count, colors, rows, keys, splats, tile_boxes, depth_keys)
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True, nogil=True)
 def project(
-    means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
+    tickets, means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
     splats, tile_boxes, depth_keys,
 ):  # fmt: skip
     """Fill splats [N, 8], tile_boxes [N, 4] (x0, x1, y0, y1; ends excluded), depth_keys [N]."""
     count = means.shape[0]
-    for chunk in prange((count + CHUNK - 1) // CHUNK):
+    chunk = take_ticket(tickets)
+    while chunk * CHUNK < count:
         _project_chunk(
             chunk * CHUNK, min(count, (chunk + 1) * CHUNK),
             means, quaternions, scales, opacities, colors, viewmat, K, width, height, antialiased,
             splats, tile_boxes, depth_keys,
         )  # fmt: skip
+        chunk = take_ticket(tickets)
 
 
 @njit(cache=True, fastmath=FASTMATH, error_model="numpy")
@@ -446,19 +449,21 @@ def _project_chunk_backward(
             d_opacities[i] = rows[_OPACITY + k]
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True, nogil=True)
 def project_backward(
-    means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
+    tickets, means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
     depth_keys, moments,
     d_means, d_quaternions, d_scales, d_opacities, camera_sums,
 ):  # fmt: skip
     """Moments [N, >= 6] of the blend -> gradients; camera_sums [chunks, 16] hold viewmat's upper
     three rows and fx, fy, cx, cy."""
     count = means.shape[0]
-    for chunk in prange(camera_sums.shape[0]):
+    chunk = take_ticket(tickets)
+    while chunk < camera_sums.shape[0]:
         _project_chunk_backward(
             chunk * CHUNK, min(count, (chunk + 1) * CHUNK),
             means, quaternions, scales, opacities, viewmat, K, width, height, antialiased,
             depth_keys, moments,
             d_means, d_quaternions, d_scales, d_opacities, camera_sums[chunk],
         )  # fmt: skip
+        chunk = take_ticket(tickets)
