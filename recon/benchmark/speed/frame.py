@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,17 +15,10 @@ from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.gaussians import Gaussians
 from avatar3d.progress import progress
-from recon.benchmark.report import (
-    Column,
-    Report,
-    Row,
-    commit,
-    make_folder,
-    make_report,
-    markdown_table,
-)
+from recon.benchmark.report import Column, Row, make_report
+from recon.benchmark.speed.report import SpeedReport, Table, begin
 from recon.benchmark.speed.scene import SEED, Scene, synthetic_head
-from recon.benchmark.speed.surroundings import accelerator, surroundings
+from recon.benchmark.speed.surroundings import accelerator
 from recon.benchmark.speed.timing import Timing, timed
 from render.frames import frames
 from render.losses import photometric_loss, prepare_target
@@ -73,25 +65,26 @@ class FrameConfig:
 QUICK = FrameConfig(codes=8, levels=(20_000,), seconds=0.5)
 
 
-class FrameReport(Report):
-    def markdown(self) -> str:
-        labels = ("scene", "gaussians", "size")
+class FrameReport(SpeedReport):
+    def tables(self) -> list[Table]:
         drawn = [row for row in self.rows if row["scene"] in ("avatar", "level")]
         fitted = [row for row in self.rows if row["scene"] == "head"]
-        return (
-            f"{self.heading()}{chr(10).join(self.settings['notes'])}\n"
-            f"\nCode to 8-bit picture (best and median pass, stages a frame):\n\n"
-            f"{markdown_table(drawn, labels, _FRAME_COLUMNS)}"
-            f"\nFit, L1 + SSIM under Adam (best and median round, stages a step):\n\n"
-            f"{markdown_table(fitted, labels, _FIT_COLUMNS)}"
-        )
+        return [
+            (
+                "Code to 8-bit picture (best and median pass, stages a frame):",
+                drawn,
+                _FRAME_COLUMNS,
+            ),
+            (
+                "Fit, L1 + SSIM under Adam (best and median round, stages a step):",
+                fitted,
+                _FIT_COLUMNS,
+            ),
+        ]
 
 
 def run_frame(avatar: Avatar, config: FrameConfig, *, pictures: Path | None = None) -> FrameReport:
-    commit()  # remembered: what is measured, whatever changes until the report
-    if pictures is not None:
-        make_folder(pictures)
-    around, gpu = surroundings(), accelerator()
+    settings, gpu = begin(config, pictures), accelerator()
     codes = _codes(config.codes)
     head = synthetic_head(config.fit_count)
     rows: list[Row] = []
@@ -121,17 +114,8 @@ def run_frame(avatar: Avatar, config: FrameConfig, *, pictures: Path | None = No
         for size_px in config.sizes_px:
             rows.append(measure_fit(head.resized(size_px), config.seconds, config.fit_steps))
             step()
-    settings: dict[str, Any] = {
-        **around,
-        "seed": SEED,
-        "config": config,
-        "notes": [
-            around["load"],
-            f"GPU: {gpu}; codes are posed on the CPU, splats drawn on the GPU."
-            if gpu
-            else "There is no GPU here that could be measured.",
-        ],
-    }
+    if gpu:
+        settings["notes"].append("GPU frames: codes are posed on the CPU, splats drawn on the GPU.")
     return make_report(NAME, settings, rows, summarize(rows), FrameReport)
 
 

@@ -23,10 +23,10 @@ from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.gaussians import Gaussians
-from recon.benchmark.report import Report, Row, commit, make_report, markdown_table
+from recon.benchmark.report import Report, Row, make_report, markdown_table
 from recon.benchmark.speed.peers import peers
-from recon.benchmark.speed.scene import SEED, load_or_make_avatar, synthetic_head
-from recon.benchmark.speed.surroundings import surroundings
+from recon.benchmark.speed.report import begin
+from recon.benchmark.speed.scene import load_or_make_avatar, synthetic_head
 from recon.benchmark.speed.timing import timed
 from render.backends.cuda import CudaBackend
 from render.rasterize import rasterize
@@ -84,12 +84,9 @@ def moved(value: T, device: str) -> T:
 
 @torch.no_grad()
 def run_gpu(avatar: Avatar) -> GpuReport:
-    commit()  # remembered: what is measured, whatever changes until the report
-    around = surroundings()
+    settings = begin()
     figures = _parity() | _overhead() | _code_to_picture(avatar.level(COUNT))
-    settings = {
-        **around,
-        "seed": SEED,
+    settings |= {
         "gpu": torch.cuda.get_device_name(),
         "size_px": SIZE_PX,
         "gaussians": min(COUNT, avatar.count),

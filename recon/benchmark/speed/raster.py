@@ -6,22 +6,13 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from avatar3d.avatar import Avatar
 from avatar3d.gaussians import Gaussians
 from avatar3d.progress import progress
-from recon.benchmark.report import (
-    Column,
-    Report,
-    Row,
-    commit,
-    make_folder,
-    make_report,
-    markdown_table,
-)
+from recon.benchmark.report import Column, Row, make_report
 from recon.benchmark.speed.first_call import first_call_seconds
 from recon.benchmark.speed.limit import (
     BACKWARD_INSTRUCTIONS,
@@ -31,8 +22,9 @@ from recon.benchmark.speed.limit import (
     vector_peak,
 )
 from recon.benchmark.speed.peers import Peer, peers
-from recon.benchmark.speed.scene import SEED, Scene, avatar_scene, synthetic_head
-from recon.benchmark.speed.surroundings import accelerator, surroundings
+from recon.benchmark.speed.report import SpeedReport, Table, begin
+from recon.benchmark.speed.scene import Scene, avatar_scene, synthetic_head
+from recon.benchmark.speed.surroundings import accelerator
 from recon.benchmark.speed.timing import Timing, timed
 from render.backends.cpu.stages import stage_seconds
 from render.frames import to_uint8
@@ -97,17 +89,16 @@ def full(config: RasterConfig) -> RasterConfig:
     return replace(config, reference_sizes_px=config.sizes_px)
 
 
-class RasterReport(Report):
+class RasterReport(SpeedReport):
+    def tables(self) -> list[Table]:
+        return [
+            ("Milliseconds a picture (minimum and median):", self.rows, _COLUMNS),
+            ("Stages of forward + backward (median), ms:", self.rows, _STAGE_COLUMNS),
+            ("What must be computed:", self.rows, _LIMIT_COLUMNS),
+        ]
+
     def markdown(self) -> str:
-        labels = ("scene", "gaussians", "size")
-        tables = (
-            ("Milliseconds a picture (minimum and median):", _COLUMNS),
-            ("Stages of forward + backward (median), ms:", _STAGE_COLUMNS),
-            ("What must be computed:", _LIMIT_COLUMNS),
-        )
-        text = self.heading() + "\n".join(self.settings["notes"]) + "\n"
-        for title, columns in tables:
-            text += f"\n{title}\n\n{markdown_table(self.rows, labels, columns)}"
+        text = super().markdown()
         if "first_call_cold_s" in self.summary:
             cold, warm = (self.summary[f"first_call_{state}_s"] for state in ("cold", "warm"))
             text += f"\nFirst call: {cold:.1f} s, with compiled kernels {warm:.2f} s.\n"
@@ -118,13 +109,10 @@ def run_raster(
     avatar: Avatar | None, config: RasterConfig, *, pictures: Path | None = None
 ) -> RasterReport:
     """Time the synthetic head and, if given, an avatar."""
-    commit()  # remembered: what is measured, whatever changes until the report
-    if pictures is not None:
-        make_folder(pictures)
+    settings, others = begin(config, pictures), peers()
     scenes = [synthetic_head(count) for count in config.counts]
     if avatar is not None:
         scenes.append(avatar_scene(avatar))
-    around, others = surroundings(), peers()
     sized = [scene.resized(size_px) for scene in scenes for size_px in config.sizes_px]
     rounds: list[list[Row]] = [[] for _ in sized]
     peak = 0.0
@@ -142,24 +130,18 @@ def run_raster(
     if config.first_call:
         summary["first_call_cold_s"], summary["first_call_warm_s"] = first_call_seconds()
     absent = {peer.name: peer.absent for peer in others if peer.absent is not None}
-    gpu = accelerator()
-    settings: dict[str, Any] = {
-        **around,
-        "seed": SEED,
-        "config": config,
+    settings |= {
         "vector_fma_per_s": peak,
         "instructions_per_block_vector": {
             "forward": FORWARD_INSTRUCTIONS,
             "backward": BACKWARD_INSTRUCTIONS,
         },
         "absent": absent,
-        "notes": [
-            around["load"],
-            f"GPU: {gpu}." if gpu else "There is no GPU here that could be measured.",
-            *(f"{name} is absent: {reason}." for name, reason in absent.items()),
-            f"Peak: {peak / 1e9:.1f}e9 vector instructions (16 lanes) a second.",
-        ],
     }
+    settings["notes"] += [
+        *(f"{name} is absent: {reason}." for name, reason in absent.items()),
+        f"Peak: {peak / 1e9:.1f}e9 vector instructions (16 lanes) a second.",
+    ]
     return make_report(NAME, settings, rows, summary, RasterReport)
 
 
