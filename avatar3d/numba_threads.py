@@ -6,6 +6,7 @@ plain threads admit one caller at a time and its OpenMP ends a forked child that
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -28,10 +29,10 @@ def in_parallel(kernel: Callable[..., Any], *arguments: Any) -> None:
     late for any is not waited for, so a busy machine costs what it takes and no more.
     """
     tickets = np.zeros(1, np.int64)
-    helpers = [
-        _helpers(os.getpid(), thread_count() - 1).submit(kernel, tickets, *arguments)
-        for _ in range(thread_count() - 1)
-    ]
+    wanted, helpers = thread_count() - 1, []
+    with contextlib.suppress(RuntimeError):  # a program that is ending starts no more threads
+        for _ in range(wanted):
+            helpers.append(_helpers(os.getpid(), wanted).submit(kernel, tickets, *arguments))
     try:
         kernel(tickets, *arguments)
     finally:

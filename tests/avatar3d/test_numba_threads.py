@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +84,22 @@ def test_a_thread_that_comes_too_late_is_not_waited_for():
     holder.join()
     assert seen == [threading.get_ident()]
     torch.set_num_threads(before)
+
+
+def test_a_program_that_ends_still_computes():
+    program = """
+import atexit, torch
+from avatar3d.numba_threads import in_parallel
+torch.set_num_threads(3)
+in_parallel(lambda tickets: None)
+atexit.register(in_parallel, lambda tickets: print("computed"))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (run.stdout, run.stderr, run.returncode) == ("computed\n", "", 0)
