@@ -24,11 +24,13 @@ from recon.capture import (
     collect_inputs,
     hash_inputs,
 )
+from recon.capture.quality import say_what_is_missing, say_which_are_blurred
 from recon.fit.fitter import Fit, FitConfig, fit_avatar
 from recon.fit.observation import Observation
 from recon.prior.linear import LinearPrior
 from recon.prior.prior import Prior
 from recon.prior.weights import load_any
+from recon.spoilers import say_what_spoils, views
 from recon.support_frames import Watch, frames_of_clip, frames_of_photos
 from recon.track import Tracking, track_support
 
@@ -84,13 +86,17 @@ def create(
         with story.stage("frames") as watch:
             frames = support_frames(inputs, config.max_frames, face_index, watch)
         if inputs.photos:
-            check_same_person(frames)
+            frames = check_same_person(frames)
+            say_which_are_blurred(frames)
         with story.stage("track"):
             landmarks = np.stack([frame.landmarks for frame in frames])
             tracking = track_support(landmarks, CROP_PX, model)
+        say_what_is_missing(views(frames, tracking.codes))
         with story.stage("fit") as watch:
             observations = [observe(frame, config.fit_size_px) for frame in frames]
             fit = fit_avatar(tracking, observations, config.fit, watch, prior=chosen(config.prior))
+        if inputs.photos:
+            say_what_spoils(frames, observations, fit)
         provenance = _provenance(inputs, frames, tracking, config, licence, consent)
         avatar = replace(fit.avatar, provenance=provenance)
     return CreateResult(avatar, frames, tracking, fit, story.seconds, story.warnings)

@@ -38,17 +38,27 @@ def frames_of_photos(
     face_index: int | None = None,
     watch: Watch | None = None,
 ) -> list[PreparedFrame]:
-    """One frame a photo, each with a crop of its own; only one photo is held decoded at a time."""
+    """One frame a photo, each with a crop of its own; only one photo is held decoded at a time.
+    Of several photos those that cannot be used are left out, and said.
+    """
     if len(paths) > max_frames:
         logger.warning("%d photos were given, %d of them are used", len(paths), max_frames)
         paths = [paths[index] for index in sample_indices(len(paths), max_frames)]
     prepared: list[PreparedFrame] = []
+    refused: list[UserError] = []
     for done, path in enumerate(paths, start=1):
-        frame = read_photo(path)
-        face = detect_one(frame, face_index=face_index)
-        prepared += prepare([frame], size=size_px, faces=[face])
+        try:
+            frame = read_photo(path)
+            face = detect_one(frame, face_index=face_index)
+            prepared += prepare([frame], size=size_px, faces=[face])
+        except UserError as error:
+            refused.append(error)
         if watch:
             watch(done, len(paths))
+    if not prepared:
+        raise refused[0]
+    for error in refused:
+        logger.warning("left out: %s", error)
     return prepared
 
 
