@@ -14,6 +14,7 @@ from avatar3d.codes import ARKIT_NAMES, ExpressionCode
 from avatar3d.geometry import (
     matrix_to_quaternion,
     quaternion_multiply,
+    quaternion_to_matrix,
     rotation_vector_to_quaternion,
     vertex_normals,
 )
@@ -24,6 +25,8 @@ from avatar3d.optional import require
 
 SKIN_PARTS = ("face", "scalp", "ears", "neck", "bust", "eyelids")
 _WIDTHS_M = (0.04, 0.002)  # from here to there the reach of a scan point's pull shrinks
+_NEAR_M = 0.01  # as wide a pull may still be far off in pose
+_STICKINESS = 0.02  # how much a scan point holds the surface along itself, of how much across
 _POINTS = 4000  # of the scan that take part: more change nothing but the time
 _FREE_FORM_STIFFNESS = (30.0, 10.0, 3.0, 1.0)
 
@@ -88,12 +91,11 @@ def register_to_scan(
     motion = start or scan.start(vertices)
     for width in np.geomspace(*_WIDTHS_M, iterations):
         pulls = scan.pulls(motion(vertices), width)
-        surface = pulls.of(vertices)
-        motion = align(surface, pulls.goal, pulls.trust, with_scale=with_scale)
-        if with_identity:
-            residual = motion.inverse()(pulls.goal) - surface
-            identity = _solve_identity(head, identity, pulls, residual)
-            vertices = head.vertices(identity, still).double().numpy()
+        if width > _NEAR_M:
+            motion = align(pulls.of(vertices), pulls.goal, pulls.trust, with_scale=with_scale)
+        modes = head.identity_count if with_identity else 0
+        motion, identity = _step(head, identity, motion, vertices, pulls, modes, with_scale)
+        vertices = head.vertices(identity, still).double().numpy()
     moved = motion(vertices)
     for stiffness in _FREE_FORM_STIFFNESS if free_form else ():
         pulls = scan.pulls(moved, 2 * _WIDTHS_M[1])
@@ -176,6 +178,7 @@ class _Pulls(NamedTuple):
     barycentrics: np.ndarray  # [N, 3]
     goal: np.ndarray  # [N, 3]
     trust: np.ndarray  # [N]
+    normals: np.ndarray  # [N, 3] of the surface; 0 where a pull holds in every direction
 
     def of(self, vertices: np.ndarray) -> np.ndarray:
         return np.einsum("nk,nkc->nc", self.barycentrics, vertices[self.corners])
@@ -200,6 +203,7 @@ class _Scan:
             np.array([landmarks[i] for i in index.tolist()], np.float64).reshape(-1, 3),
             # All landmarks together weigh as much as half of the scan.
             np.full(len(index), 0.5 * len(points) / max(len(index), 50)),
+            np.zeros((len(index), 3)),
         )
 
     def start(self, vertices: np.ndarray) -> Similarity:
@@ -212,31 +216,66 @@ class _Scan:
         found = nearby_points(self.points, vertices, self.triangles)
         trust = (width**2 / (width**2 + found.distance**2)) ** 2
         corners = self.triangles[found.triangle]
+        a, b, c = (vertices[corners[:, k]] for k in range(3))
+        facing = np.cross(b - a, c - a)
+        facing /= np.linalg.norm(facing, axis=1, keepdims=True).clip(1e-12)
         if self.normals is not None:
-            a, b, c = (vertices[corners[:, k]] for k in range(3))
-            facing = np.cross(b - a, c - a)
-            facing /= np.linalg.norm(facing, axis=1, keepdims=True).clip(1e-12)
             trust = trust * np.clip((facing * self.normals).sum(1), 0.0, 1.0)
-        near = _Pulls(corners, found.barycentrics, self.points, trust + 1e-9)
+        near = _Pulls(corners, found.barycentrics, self.points, trust + 1e-9, facing)
         return _Pulls(*(np.concatenate(pair) for pair in zip(near, self.landmarks)))
 
 
-def _solve_identity(
-    head: HeadModel, identity: Tensor, pulls: _Pulls, residual: np.ndarray
-) -> Tensor:
-    """One ridge step: modes have unit variance, a scan point is good to about a millimetre."""
-    weights = torch.from_numpy(pulls.barycentrics).float()
+def _step(
+    head: HeadModel,
+    identity: Tensor,
+    motion: Similarity,
+    vertices: np.ndarray,
+    pulls: _Pulls,
+    modes: int,
+    with_scale: bool,
+) -> tuple[Similarity, Tensor]:
+    """One Gauss-Newton step of pose and identity together, point to plane: a scan point says how far
+    off the surface is, and hardly where along it (Chen & Medioni 1992).
+
+    Modes have unit variance, a scan point is good to about a millimetre.
+    """
+    surface = motion(pulls.of(vertices))  # [N, 3]
+    arm = surface - surface.mean(0)
+    by_pose = np.zeros((len(arm), 3, 7))  # turn, shift, growth
+    by_pose[:, 0, 1], by_pose[:, 0, 2], by_pose[:, 1, 2] = arm[:, 2], -arm[:, 1], arm[:, 0]
+    by_pose[:, :, :3] -= by_pose[:, :, :3].transpose(0, 2, 1)
+    by_pose[:, :, 3:6] = np.eye(3)
+    by_pose[:, :, 6] = arm
     basis = torch.einsum(
-        "nk,inkc->inc", weights, head.identity_basis[:, torch.from_numpy(pulls.corners)]
+        "nk,inkc->nci",
+        torch.from_numpy(pulls.barycentrics).float(),
+        head.identity_basis[:modes, torch.from_numpy(pulls.corners)],
     )
-    trust = pulls.trust
-    share = torch.from_numpy(np.sqrt(trust / trust.sum() * len(trust))).float()[:, None]
-    rows = (basis * share).flatten(1).double() * 1e3  # millimetres
-    right = (torch.from_numpy(residual).float() * share).flatten().double() * 1e3
+    by_mode = motion.scale * np.einsum("dc,nci->ndi", motion.rotation, basis.double().numpy())
+    jacobian = np.concatenate([by_pose[:, :, : 7 if with_scale else 6], by_mode], axis=2)
+
+    # Across a plane, a little along it; landmarks, which have no normal, in every direction.
+    across = pulls.normals[:, :, None] * pulls.normals[:, None]
+    held = np.where(np.abs(pulls.normals).any(1), np.sqrt(_STICKINESS), 1.0)[:, None, None]
+    spread = (1 - held) * across + held * np.eye(3)
+    share = np.sqrt(pulls.trust / pulls.trust.sum() * len(pulls.trust))[:, None, None]
+    rows = (share * spread @ jacobian).reshape(-1, jacobian.shape[2]) * 1e3  # millimetres
+    right = (share * spread @ (pulls.goal - surface)[..., None]).reshape(-1) * 1e3
+
     # Neighbouring points err alike, so that a thousand of them count like a hundred.
-    normal = rows @ rows.T * 0.1 + torch.eye(len(rows), dtype=torch.float64)
-    gradient = rows @ right * 0.1 - identity.double()
-    return (identity.double() + torch.linalg.solve(normal, gradient)).float()
+    pose = jacobian.shape[2] - modes
+    prior = np.concatenate([np.full(pose, 1e-3), np.ones(modes)])
+    gradient = 0.1 * rows.T @ right
+    gradient[pose:] -= identity[:modes].double().numpy()
+    solved = np.linalg.solve(0.1 * rows.T @ rows + np.diag(prior), gradient)
+    turn = quaternion_to_matrix(rotation_vector_to_quaternion(torch.from_numpy(solved[:3]))).numpy()
+    growth = 1 + solved[6] if with_scale else 1.0
+    centre = surface.mean(0)
+    moved = growth * turn @ (motion.translation - centre) + centre + solved[3:6]
+    motion = Similarity(growth * motion.scale, turn @ motion.rotation, moved)
+    changed = identity.clone()
+    changed[:modes] += torch.from_numpy(solved[pose:]).float()
+    return motion, changed
 
 
 def _smooth_displacement(

@@ -134,9 +134,9 @@ def test_registration_to_a_scan_of_the_face(head: HeadModel):
     places = motion(np.einsum("lk,lkc->lc", weights, corners))
     landmarks = {i: places[i] for i in (1, 33, 263, 61, 291, 152)}
     fit = register_to_scan(head, points, landmarks=landmarks, iterations=10)
-    # On the surface it is exact; along it a smooth cheek tells little.
-    assert np.median(fit.distance) < 0.5 * MM
-    assert np.linalg.norm(fit.vertices[skin] - motion(truth[skin]), axis=1).mean() < 5 * MM
+    # Point to plane: the surface may slide under the points to where it belongs.
+    assert np.median(fit.distance) < 0.2 * MM
+    assert np.linalg.norm(fit.vertices[skin] - motion(truth[skin]), axis=1).mean() < 0.5 * MM
     with pytest.raises(ValueError, match="at least 10 finite points"):
         register_to_scan(head, points[:3])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from avatar3d.errors import UserError
 from avatar3d.heads import head_facts, installed_heads, load_head
@@ -25,6 +26,7 @@ from avatar3d.heads.install import (
 )
 from avatar3d.heads.registry import DEFAULT_HEAD
 from tests.support.data import data_file
+from tests.support.flame import template, write_flame_pkl
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +184,22 @@ def test_a_head_under_another_name(folder: Path):
     add_file(DEFAULT_HEAD, "mine")
     assert load_head("mine").name == "mine"
     assert set(installed_heads()) == {"default", "mine"}
+
+
+def test_one_file_under_two_releases_is_refused(tmp_path: Path, folder: Path):
+    """Nothing in a file says which release it is, but two releases do not share their numbers."""
+    template()  # skips where the data are absent
+    for file in ("flame2020.pkl", "flame2023.pkl"):
+        write_flame_pkl(tmp_path / file)
+    name, head, _ = add_flame(tmp_path / "flame2020.pkl")
+    assert name == "flame"
+    with pytest.raises(
+        UserError, match=r"installed head 'flame'.* FLAME 2020, not FLAME 2023: the rel"
+    ):
+        add_flame(tmp_path / "flame2023.pkl", "other")
+    assert sorted(path.name for path in folder.iterdir()) == ["flame.safetensors"]
+    again, same, _ = add_flame(
+        tmp_path / "flame2020.pkl", "again"
+    )  # the same release may come twice
+    assert again == "again"
+    assert torch.equal(same.identity_basis, head.identity_basis)
