@@ -79,6 +79,7 @@ def read_photo(path: str | Path) -> Frame:
             warnings.simplefilter("ignore")
             with image_module.open(path) as opened:
                 check_size(*opened.size, name=path.name)
+                _say_what_is_left(opened, path.name)
                 opened.load()
                 image, alpha = _to_srgb(_upright(opened))
     except UserError:
@@ -102,6 +103,13 @@ def read_photo(path: str | Path) -> Frame:
             f"{path.name} is damaged and cannot be decoded ({error}); give an intact copy"
         ) from None
     return Frame(image, alpha, source=path.name)
+
+
+def _say_what_is_left(opened: Image.Image, name: str) -> None:
+    """Warn of pictures that are not looked at; phones add small ones (MPO) that nobody misses."""
+    count = getattr(opened, "n_frames", 1)
+    if count > 1 and opened.format != "MPO":
+        logger.warning("%s holds %d pictures; the first is taken", name, count)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -163,3 +163,16 @@ def test_names_of_frames() -> None:
     image = np.zeros((2, 2, 3), np.uint8)
     assert Frame(image, source="me.jpg").name == "me.jpg"
     assert Frame(image, time_s=1.25, source="clip.mp4", index=30).name == "clip.mp4 at 1.25 s"
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tiff"])
+def test_of_several_pictures_the_first_is_taken_and_said(
+    suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    red, blue = (Image.new("RGB", (40, 30), color) for color in ("red", "blue"))
+    path = tmp_path / f"moving.{suffix}"
+    red.save(path, save_all=True, append_images=[blue])
+    frame = read_photo(path)
+    assert frame.image[15, 20, 0] > 200
+    assert frame.image[15, 20, 2] < 60
+    assert f"moving.{suffix} holds 2 pictures; the first is taken" in caplog.text
