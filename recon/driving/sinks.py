@@ -153,8 +153,8 @@ class Viewer:
     def __init__(self, host: str, port: int) -> None:
         client = require("websockets.sync.client", extra="viewer")
         self._closed = require("websockets.exceptions", extra="viewer").ConnectionClosed
-        self._context = client.connect(f"ws://{host}:{port}/drive", open_timeout=5)
         try:
+            self._context = client.connect(f"ws://{host}:{port}/drive", open_timeout=5)
             self._connection = self._context.__enter__()
         except Exception as error:  # noqa: BLE001 - refused, no such host, no WebSocket
             raise UserError(

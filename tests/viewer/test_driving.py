@@ -218,6 +218,13 @@ def test_codes_of_a_clip_reach_the_page(page: Any, server: ViewerServer, tmp_pat
     page.wait_for_function("window.most > 0.25", timeout=20_000)
 
 
+def test_without_a_viewer_reenact_says_what_to_start():
+    from recon.driving.sinks import Viewer
+
+    with pytest.raises(UserError, match="start `avatar3d view` first"):
+        Viewer("127.0.0.1", 1)
+
+
 @pytest.mark.slow
 def test_a_dropped_photo_becomes_the_avatar_on_the_page(chromium: Any, tmp_path: Path):
     with ViewerServer(ServerConfig(port=0, preset="draft")) as server:

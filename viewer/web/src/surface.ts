@@ -49,7 +49,9 @@ export function vertexFrames(points: Float32Array, stride: number, rings: Rings)
       const a = rings.weights[k]!, b = rings.weights[k + 1]!;
       tx += a * ax + b * bx, ty += a * ay + b * by, tz += a * az + b * bz;
     }
-    frames.set([nx, ny, nz, tx, ty, tz], 6 * v);
+    const at = 6 * v;
+    frames[at] = nx, frames[at + 1] = ny, frames[at + 2] = nz;
+    frames[at + 3] = tx, frames[at + 4] = ty, frames[at + 5] = tz;
   }
   return frames;
 }
@@ -69,39 +71,47 @@ export function restOf(asset: Asset, rings: Rings): Rest {
     const a = triangles[f]!, b = triangles[f + 1]!, c = triangles[f + 2]!;
     const v = asset.barycentrics[2 * n]! / 65535, w = asset.barycentrics[2 * n + 1]! / 65535;
     const u = 1 - v - w;
-    const mixed = (i: number) => u * frames[6 * a + i]! + v * frames[6 * b + i]! + w * frames[6 * c + i]!;
-    let [nx, ny, nz] = [mixed(0), mixed(1), mixed(2)];
-    let [tx, ty, tz] = [mixed(3), mixed(4), mixed(5)];
-    const area = Math.max(Math.hypot(nx, ny, nz), 1e-12);
+    // Plain numbers, no arrays: this runs once for each Gaussian while somebody waits.
+    const i = 6 * a, j = 6 * b, k = 6 * c;
+    let nx = u * frames[i]! + v * frames[j]! + w * frames[k]!;
+    let ny = u * frames[i + 1]! + v * frames[j + 1]! + w * frames[k + 1]!;
+    let nz = u * frames[i + 2]! + v * frames[j + 2]! + w * frames[k + 2]!;
+    let tx = u * frames[i + 3]! + v * frames[j + 3]! + w * frames[k + 3]!;
+    let ty = u * frames[i + 4]! + v * frames[j + 4]! + w * frames[k + 4]!;
+    let tz = u * frames[i + 5]! + v * frames[j + 5]! + w * frames[k + 5]!;
+    const area = Math.max(Math.sqrt(nx * nx + ny * ny + nz * nz), 1e-12);
     nx /= area, ny /= area, nz /= area;
     const along = nx * tx + ny * ty + nz * tz;
     tx -= nx * along, ty -= ny * along, tz -= nz * along;
-    const length = Math.max(Math.hypot(tx, ty, tz), 1e-12);
+    const length = Math.max(Math.sqrt(tx * tx + ty * ty + tz * tz), 1e-12);
     tx /= length, ty /= length, tz /= length;
     growth[2 * n] = length, growth[2 * n + 1] = area;
 
-    const [ox, oy, oz] = [0, 1, 2].map((i) => asset.offsets[3 * n + i]! * asset.offsetStep) as [number, number, number];
-    const [bx, by, bz] = [ny * tz - nz * ty, nz * tx - nx * tz, nx * ty - ny * tx];
-    const dx = tx * ox + bx * oy + nx * oz, dy = ty * ox + by * oy + ny * oz, dz = tz * ox + bz * oy + nz * oz;
-    place.set(inTriangle(p, 3 * a, 3 * b, 3 * c, v, w, dx, dy, dz), 3 * n);
+    const at = 3 * n, step = asset.offsetStep;
+    const ox = asset.offsets[at]! * step, oy = asset.offsets[at + 1]! * step, oz = asset.offsets[at + 2]! * step;
+    const dx = tx * ox + (ny * tz - nz * ty) * oy + nx * oz;
+    const dy = ty * ox + (nz * tx - nx * tz) * oy + ny * oz;
+    const dz = tz * ox + (nx * ty - ny * tx) * oy + nz * oz;
+    inTriangle(p, 3 * a, 3 * b, 3 * c, v, w, dx, dy, dz, place, at);
   }
   return { growth, place };
 }
 
-/** Point (v, w) of a triangle moved by d, as multiples of its edges and metres along its normal. */
+/** Into `out`: point (v, w) of a triangle moved by d, as multiples of its edges and metres along its normal. */
 function inTriangle(
-  p: Float32Array, a: number, b: number, c: number,
-  v: number, w: number, dx: number, dy: number, dz: number,
-): [number, number, number] {
-  const e = [0, 1, 2].map((i) => p[b + i]! - p[a + i]!) as [number, number, number];
-  const g = [0, 1, 2].map((i) => p[c + i]! - p[a + i]!) as [number, number, number];
-  const n = [e[1] * g[2] - e[2] * g[1], e[2] * g[0] - e[0] * g[2], e[0] * g[1] - e[1] * g[0]] as const;
-  const length = Math.hypot(...n);
-  if (length < 1e-12) return [v, w, 0]; // a sliver: its Gaussians are sorted by their anchor
-  const dot = (h: readonly number[]) => dx * h[0]! + dy * h[1]! + dz * h[2]!;
-  const ee = e[0] ** 2 + e[1] ** 2 + e[2] ** 2, gg = g[0] ** 2 + g[1] ** 2 + g[2] ** 2;
-  const eg = e[0] * g[0] + e[1] * g[1] + e[2] * g[2];
+  p: Float32Array, a: number, b: number, c: number, v: number, w: number, dx: number, dy: number, dz: number,
+  out: Float32Array, at: number,
+): void {
+  const ex = p[b]! - p[a]!, ey = p[b + 1]! - p[a + 1]!, ez = p[b + 2]! - p[a + 2]!;
+  const gx = p[c]! - p[a]!, gy = p[c + 1]! - p[a + 1]!, gz = p[c + 2]! - p[a + 2]!;
+  const nx = ey * gz - ez * gy, ny = ez * gx - ex * gz, nz = ex * gy - ey * gx;
+  const length = Math.sqrt(nx * nx + ny * ny + nz * nz);
+  out[at] = v, out[at + 1] = w, out[at + 2] = 0;
+  if (length < 1e-12) return; // a sliver: its Gaussians are sorted by their anchor
+  const de = dx * ex + dy * ey + dz * ez, dg = dx * gx + dy * gy + dz * gz;
+  const ee = ex * ex + ey * ey + ez * ez, gg = gx * gx + gy * gy + gz * gz, eg = ex * gx + ey * gy + ez * gz;
   const determinant = ee * gg - eg * eg;
-  const s = (gg * dot(e) - eg * dot(g)) / determinant, t = (ee * dot(g) - eg * dot(e)) / determinant;
-  return [v + s, w + t, dot(n) / length];
+  out[at] = v + (gg * de - eg * dg) / determinant;
+  out[at + 1] = w + (ee * dg - eg * de) / determinant;
+  out[at + 2] = (dx * nx + dy * ny + dz * nz) / length;
 }

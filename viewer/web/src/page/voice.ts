@@ -38,7 +38,7 @@ export function voiceControls(host: VoiceHost): VoiceControls {
   const status = h('p', { class: 'soft', 'aria-live': 'polite' });
   const button = h('button', { type: 'button' }, 'Microphone');
   const audio = h('audio', { controls: true, hidden: true, 'aria-label': 'The sound that is spoken' });
-  const emotion = h('select', { 'aria-label': 'Emotion' }, ...Object.keys(EMOTIONS).map((name) => h('option', { value: name }, name)));
+  const emotion = h('select', {}, ...Object.keys(EMOTIONS).map((name) => h('option', { value: name }, name)));
   emotion.addEventListener('change', () => (style.emotion = emotion.value));
 
   const stop = () => {
@@ -152,7 +152,7 @@ export function voiceControls(host: VoiceHost): VoiceControls {
       h('div', { class: 'row' }, button, fileButton('Speak a sound file', 'audio/*,video/*', false, ([file]) => file && run(() => speak(file)))),
       audio, status,
       slider('Strength', { min: 0, max: 2, step: 0.05, value: 1 }, (value) => (style.strength = value)).element,
-      h('div', { class: 'row' }, emotion, check('Blinks and sways meanwhile', true, (on) => (lively = on)).element),
+      h('div', { class: 'row' }, h('label', { class: 'check' }, 'Emotion', emotion), check('Blinks and sways meanwhile', true, (on) => (lively = on)).element),
     ),
     speak: (file) => run(() => speak(file)),
     adopt: (file) => void adopt(file).catch(complain),
