@@ -2,7 +2,8 @@
 
     python -m recon.track.live_export model.json --vectors vectors.json
 
-JSON, numbers rounded to a micrometre; every array is a flat list in C order beside its shape. The
+JSON, lengths rounded to a hundredth of a micrometre (a solver ends its steps by a threshold, and must
+cross it in the same frames); every array is a flat list in C order beside its shape. The
 page in the browser loads it and computes the same codes (docs/live_tracking.md).
 """
 
@@ -57,13 +58,13 @@ def live_model(head: HeadModel, settings: LiveSettings | None = None) -> dict[st
         "expression": _flat(face.expression),
         "squares": _flat(face.squares),
         "turns": _flat(face.turns),
-        "normals": _flat(face.normals, 4),
-        "weights": _flat(face.weights, 6),
+        "normals": _flat(face.normals),
+        "weights": _flat(face.weights),
         "prior": {
-            "l1": _flat(prior.l1, 6),
+            "l1": _flat(prior.l1),
             "epsilon": prior.epsilon,
-            "quadratic": _flat(prior.quadratic, 6),
-            "exclusion": _flat(prior.exclusion, 6),
+            "quadratic": _flat(prior.quadratic),
+            "exclusion": _flat(prior.exclusion),
             "lips": prior.lips,
             "close": prior.close,
             "jaw": prior.jaw,
@@ -74,7 +75,7 @@ def live_model(head: HeadModel, settings: LiveSettings | None = None) -> dict[st
             "translation": list(settings.near.translation),
         },
         "smoothing": {
-            "coefficients": _flat(coefficient_cutoffs(head.expression_names), 6),
+            "coefficients": _flat(coefficient_cutoffs(head.expression_names)),
             "turn": list(TURN_CUTOFF),
             "place": list(PLACE_CUTOFF),
             "speed_hz": SPEED_CUTOFF_HZ,
@@ -168,7 +169,7 @@ def port_vectors(head: HeadModel, frames: int = VECTOR_FRAMES, seed: int = 5) ->
     }
 
 
-def _flat(array: np.ndarray, digits: int = 6) -> dict[str, Any]:
+def _flat(array: np.ndarray, digits: int = 8) -> dict[str, Any]:
     return {"shape": list(array.shape), "values": _rounded(array.ravel(), digits)}
 
 
