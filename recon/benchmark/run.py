@@ -28,7 +28,7 @@ from recon.benchmark.prepare import hash_clip
 from recon.benchmark.protocol import Indices, Protocol, thinned
 from recon.benchmark.report import Row, commit, make_report
 from recon.benchmark.scores import Truth, as_compared, mean, mean_scores, score_found
-from recon.benchmark.store import RowStore, fingerprint
+from recon.benchmark.store import RowStore, code_digest, fingerprint
 from recon.benchmark.summary import key, summarize
 from render.metrics.fid import fid
 
@@ -103,7 +103,7 @@ def run_fewshot(
         "quick": quick,
     }
     depends = {name: settings[name] for name in ("test_frames", "detector", "networks", "cross")}
-    store = RowStore(keep.rows, {"commit": commit(), "judged": networks is not None, **depends})
+    store = RowStore(keep.rows, {"code": code_digest(), "judged": networks is not None, **depends})
 
     rows: list[Row] = []
     features = _Features()

@@ -1,11 +1,13 @@
 """Finished rows on disk, so that a run that was stopped goes on where it stood.
 
 A row counts as finished only under the very settings, code and clip that it was measured with: the
-key in its name is a hash of all of them.
+key in its name is a hash of all of them. Of the code, of what an avatar is made and judged with: a
+commit to the viewer or to a page of the documentation leaves rows as they are.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -17,6 +19,25 @@ import numpy as np
 from avatar3d.files import atomic_output
 from recon.benchmark.clip import PreparedClip
 from recon.benchmark.report import Row, make_folder, without_nan
+from recon.capture.inputs import hash_file
+
+_CODE = (
+    "avatar3d/*.py", "avatar3d/heads/*.py", "avatar3d/heads/*.safetensors", "avatar3d/animation/*.py",
+    "render/*.py", "render/backends/**/*.py", "render/metrics/*.py", "recon/*.py",
+    "recon/benchmark/*.py", "recon/capture/*.py", "recon/fit/*.py", "recon/track/*.py",
+    "recon/track/*.safetensors", "recon/prior/*.py", "recon/prior/*.safetensors",
+)  # fmt: skip
+
+
+@functools.cache
+def code_digest() -> str:
+    """A hash of all files that a row depends on."""
+    root = Path(__file__).resolve().parents[2]
+    files = sorted({path for pattern in _CODE for path in root.glob(pattern) if path.is_file()})
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(root).as_posix()} {hash_file(path)}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 class RowStore:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from avatar3d.errors import UserError
+from recon.benchmark import store
 from recon.benchmark.cross import akd_aligned, with_motion_of
 from recon.benchmark.curves import _ticks, curves
 from recon.benchmark.fewshot_report import FewshotReport
@@ -175,18 +176,27 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_a_store_knows_a_clip_and_settings_again(tmp_path: Path) -> None:
-    store = RowStore(tmp_path, {"commit": "abc"})
-    store.save("name", {"shots": 1}, {"psnr": float("nan"), "clip": "x"})
-    read = store.load("name", {"shots": 1})
+    kept = RowStore(tmp_path, {"commit": "abc"})
+    kept.save("name", {"shots": 1}, {"psnr": float("nan"), "clip": "x"})
+    read = kept.load("name", {"shots": 1})
     assert read is not None
     assert read["clip"] == "x"
     assert np.isnan(read["psnr"])
-    assert store.load("name", {"shots": 2}) is None
+    assert kept.load("name", {"shots": 2}) is None
     assert RowStore(tmp_path, {"commit": "abd"}).load("name", {"shots": 1}) is None
     assert RowStore(None, {}).load("name", {}) is None
     moved = replace(CLIP, landmarks=CLIP.landmarks + 1)
     assert fingerprint(CLIP) == fingerprint(make_clip(frames=40, protocol=PROTOCOL, name="three"))
     assert fingerprint(CLIP) != fingerprint(moved)
+
+
+def test_code_that_measures_is_part_of_a_rows_key() -> None:
+    root = Path(store.__file__).resolve().parents[2]
+    files = {path for pattern in store._CODE for path in root.glob(pattern)}
+    assert root / "recon/fit/refine.py" in files
+    assert root / "recon/prior/clean.safetensors" in files
+    assert not any("audio" in path.parts or "viewer" in path.parts for path in files)
+    assert store.code_digest() == store.code_digest.__wrapped__()
 
 
 class Colour:
