@@ -112,7 +112,7 @@ def support_frames(
 
 
 def observe(frame: PreparedFrame, size_px: int) -> Observation:
-    """A support frame at the size of the fit."""
+    """A support frame at the size of the fit, with its detail."""
     from recon.capture.opencv import cv2
 
     def resized(values: np.ndarray) -> np.ndarray:
@@ -127,6 +127,7 @@ def observe(frame: PreparedFrame, size_px: int) -> Observation:
         colors=resized(frame.foreground),
         matte=resized(frame.matte),
         valid=resized(frame.valid) > 0.5,
+        detail=Observation(frame.foreground, frame.matte, frame.valid),
     )
 
 

@@ -136,8 +136,13 @@ def _unrefined(config: FitConfig | None) -> FitConfig:
 
 def observe(frame: PreparedFrame) -> Observation:
     """A support frame as the fit sees it."""
-    alpha = frame.alpha()
-    return Observation(foreground_colors(frame.picture(), alpha), alpha, frame.inside())
+
+    def at(size_px: int, detail: Observation | None = None) -> Observation:
+        alpha = frame.alpha(size_px)
+        colors = foreground_colors(frame.picture(size_px), alpha)
+        return Observation(colors, alpha, frame.inside(size_px), detail)
+
+    return at(EVAL_PX, detail=at(len(frame.image)))
 
 
 def _motion_of(driver: PreparedClip, head: HeadModel) -> tuple[list[int], Motion]:

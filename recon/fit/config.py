@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 class LearningRates:
     """Adam's step sizes at the first iteration; they fall along a half cosine to a tenth."""
 
-    offsets: float = 6e-5  # metres
-    rotations: float = 0.004
-    log_scales: float = 0.03
-    opacity_logits: float = 0.03
-    colors: float = 0.02
+    offsets: float = 4e-4  # metres
+    rotations: float = 0.03
+    log_scales: float = 0.35
+    opacity_logits: float = 0.35
+    colors: float = 0.12
     # Slow: a basis that learns as fast as the rest explains single frames, not expressions.
-    basis_offsets: float = 6e-6  # metres
-    basis_colors: float = 0.001
+    basis_offsets: float = 1.5e-5  # metres
+    basis_colors: float = 0.002
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,16 @@ class RefineConfig:
     """Refinement of an avatar on its support frames."""
 
     # One photo is soon learned by heart; many frames disagree and take longer.
-    iterations: int = 90
+    iterations: int = 110
     iterations_per_frame: int = 10  # for each frame after the first
-    max_iterations: int = 300
+    max_iterations: int = 350
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pose_rates: PoseRates = field(default_factory=PoseRates)
     refine_codes: bool = True
     refine_codes_after: float = 0.15  # of the iterations: first let the colours settle
     basis_rank: int = 8  # 0: the look does not change with the code
-    ssim_weight: float = 0.3
+    ssim_weight: float = 0.5
+    close_ups: float = 0.25  # share of the steps; see `recon.fit.shots`
     alpha_weight: float = 1.0
     # Colours change like their neighbours' and stay near the start; energies are means over the
     # anchors. They are for one frame, and F frames outvote them F to one: colours that match one

@@ -28,6 +28,7 @@ class Observation:
     colors: Float[np.ndarray, "S S 3"]  # sRGB 0..1
     matte: Float[np.ndarray, "S S"]  # 0..1, 1 = person
     valid: Bool[np.ndarray, "S S"]  # inside the picture
+    detail: Observation | None = None  # the same frame at a larger size
 
     @property
     def size_px(self) -> int:
@@ -44,6 +45,15 @@ class Observation:
         width = 2 * max(1, round(0.006 * self.size_px)) + 1
         matte = self.continued().matte  # the picture's own edge is no rim of the person
         return cv2.erode(matte, np.ones((width, width), np.uint8)) * self.valid
+
+    def window(self, row: int, column: int, size_px: int) -> Observation:
+        """A square part, by its upper left corner."""
+        rows, columns = slice(row, row + size_px), slice(column, column + size_px)
+        colors, matte, valid = (
+            np.ascontiguousarray(plane[rows, columns])
+            for plane in (self.colors, self.matte, self.valid)
+        )
+        return Observation(colors, matte, valid)
 
     def continued(self) -> Observation:
         """Outside the picture its nearest pixel goes on. Nothing is learned there, but windows that

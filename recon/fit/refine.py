@@ -19,19 +19,25 @@ from avatar3d.binding import Binding, Frames
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_multiply, rotation_vector_to_quaternion
-from avatar3d.template import Template
+from avatar3d.template import SKIN, Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation
 from recon.fit.regularity import Smoothness
+from recon.fit.shots import Shots
 from recon.fit.start import Start
-from recon.fit.target import BACKGROUNDS, person_target
-from render.losses import PreparedTarget, photometric_loss
+from recon.fit.target import BACKGROUNDS
+from render.losses import photometric_loss
 from render.rasterize import rasterize
 
 _ORIENTATION_EVERY = 6
 _QUIET = 0.1
 _SKIN_FOOTPRINT_M = 0.0013
+_EXPRESSIVE = (
+    "face", "eyelids", "left_eyeball", "right_eyeball",
+    "upper_teeth", "lower_teeth", "gums", "mouth", "tongue",
+)  # fmt: skip
+_ELSEWHERE = 0.3  # of the face's freedom
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,6 @@ class Refined:
     basis: ExpressionBasis | None
     codes: ExpressionCode  # [F, ...] of the support frames, refined on their pixels
     losses: list[float]  # one an iteration
-
-
-@dataclass(frozen=True)
-class _Target:
-    pictures: list[PreparedTarget]  # over each of BACKGROUNDS
-    matte: Tensor  # [S, S]
-    weight: Tensor  # [S, S], sums to 1 over the valid pixels
 
 
 def refine(
@@ -60,9 +59,7 @@ def refine(
     progress: Callable[[int, int], None] | None = None,
 ) -> Refined:
     """Refine attributes, expression basis and the frames' codes from a start."""
-    size = observations[0].size_px
-    camera = camera.resized(size, size)
-    targets = [_prepare(observation) for observation in observations]
+    shots = Shots(observations, camera, config.close_ups, config.seed)
     model = _Model(template, start, codes, config)
     poses = [_FramePose(codes.at(index), config) for index in range(len(observations))]
     lit = template.lit
@@ -73,14 +70,13 @@ def refine(
         decay = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * iteration / steps))
         refine_pose = config.refine_codes and iteration >= config.refine_codes_after * steps
         frame = order.next()
-        pose, target = poses[frame], targets[frame]
+        pose = poses[frame]
+        shot = shots.take(frame, iteration // len(observations) % len(BACKGROUNDS))
         frames, code = pose.frames(binding, refine_pose)
         gaussians = pose_gaussians(frames, code, model.attributes, model.basis, start.light, lit)
-        backdrop = iteration // len(observations) % len(BACKGROUNDS)
-        background = torch.tensor(BACKGROUNDS[backdrop])
-        rendering = rasterize(gaussians, camera, background=background)
-        loss = photometric_loss(rendering.colors, target.pictures[backdrop], config.ssim_weight)
-        alpha_loss = ((rendering.alpha - target.matte).abs() * target.weight).sum()
+        rendering = rasterize(gaussians, shot.camera, background=shot.background)
+        loss = photometric_loss(rendering.colors, shot.picture, config.ssim_weight)
+        alpha_loss = ((rendering.alpha - shot.matte).abs() * shot.weight).sum()
         (loss + config.alpha_weight * alpha_loss).backward()
         model.step(decay)
         if refine_pose:
@@ -133,9 +129,10 @@ class _Model:
             _Steps(values.colors, look, rates.colors, (0.0, MAX_ALBEDO), color),
         ]
         if self.basis is not None:
+            moved = _moved_by_expression(template)
             self._steps += [
-                _Steps(self.basis.offsets, reach_m, rates.basis_offsets),
-                _Steps(self.basis.colors, look, rates.basis_colors),
+                _Steps(self.basis.offsets, moved * reach_m, rates.basis_offsets),
+                _Steps(self.basis.colors, moved * look, rates.basis_colors),
             ]
         self._optimizer = torch.optim.Adam(
             [{"params": [steps.step], "lr": steps.rate} for steps in self._steps],
@@ -153,7 +150,7 @@ class _Model:
             # Below a tenth of the usual gradient Adam's step shrinks with it: a Gaussian that
             # only shines through others has nothing to learn from how it does.
             assert steps.step.grad is not None
-            usual = float(steps.step.grad.square().mean().sqrt())
+            usual = float(torch.linalg.vector_norm(steps.step.grad)) / math.sqrt(steps.step.numel())
             group["eps"] = max(group["eps"], _QUIET * usual, 1e-15)
         self._optimizer.step()
         for steps in self._steps:
@@ -193,7 +190,7 @@ class _Steps:
         self._value, self._start = value, value.detach().clone()
         self._confidence = confidence
         self._regularity = regularity
-        self._limits = limits
+        self._limits = limits and [torch.as_tensor(limit) for limit in limits]
 
     def take_gradient(self, smoothness: Smoothness) -> None:
         """The step's gradient from the value's, with the energies added."""
@@ -203,16 +200,15 @@ class _Steps:
             moved = self._value - self._start
             share = 2.0 / len(moved)
             energy = regularity.prior * moved + regularity.smoothness * smoothness.gradient(moved)
-            gradient = gradient + share * energy
-        self.step.grad = gradient * self._confidence
+            gradient.add_(energy, alpha=share)
+        self.step.grad = gradient.mul_(self._confidence)
         self._value.grad = None
 
     def apply(self) -> None:
-        value = self._start + self._confidence * self.step
+        torch.addcmul(self._start, self._confidence, self.step, out=self._value)
         if self._limits is not None:
-            low, high = (torch.as_tensor(limit) for limit in self._limits)
-            value = torch.minimum(torch.maximum(value, low), high)
-        self._value.copy_(value)
+            low, high = self._limits
+            torch.clamp(self._value, low, high, out=self._value)
 
 
 class _FramePose:
@@ -290,6 +286,16 @@ class _FrameOrder:
         return self._queue.pop()
 
 
+def _moved_by_expression(template: Template) -> Tensor:
+    """How freely the expression basis moves each anchor, [N, 1] 0..1.
+
+    Hair and clothes swing with the clip, not with the face: a basis that may explain them learns
+    by which frames they did.
+    """
+    face = template.is_part(*_EXPRESSIVE) & (template.layer == SKIN)
+    return torch.where(face, 1.0, _ELSEWHERE)[:, None]
+
+
 def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis | None:
     """A basis whose weights are the frames' principal codes, whitened; it changes nothing yet."""
     frames = len(coefficients)
@@ -308,14 +314,4 @@ def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis
         limits=torch.stack([weights.min(0).values, weights.max(0).values]),
         offsets=torch.zeros(rank, count, 3, requires_grad=True),
         colors=torch.zeros(rank, count, 3, requires_grad=True),
-    )
-
-
-def _prepare(observation: Observation) -> _Target:
-    valid = torch.from_numpy(observation.valid.astype(np.float32))
-    observation = observation.continued()
-    return _Target(
-        pictures=[person_target(observation, background) for background in BACKGROUNDS],
-        matte=torch.from_numpy(observation.matte),
-        weight=valid / valid.sum(),
     )

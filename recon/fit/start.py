@@ -30,7 +30,7 @@ _SPACING_LIMITS_M = (0.0004, 0.015)
 _THICKNESS = 1.0  # standard deviations
 _COLLAR_Y = -0.14  # head frame, metres
 _UNSEEN = 0.05  # what no frame shows stays nearly as it was filled in
-_FRAMES_FOR_DEPTH = 3.0  # with as many frames geometry moves half as freely as it may
+_FRAMES_FOR_DEPTH = 6.0  # with as many frames geometry and opacity move half as freely as they may
 _HAIR_OPACITY = {HAIR_INNER: 0.85, HAIR_OUTER: 0.45}
 _BALD_M = 0.0035  # hair lower than this fades into the skin
 _MAX_HAIR_SIGHTINGS = 8
@@ -94,7 +94,7 @@ def start_attributes(
         opacity_logits=tensor(np.log(opacity / (1 - opacity)).astype(np.float32)),
         colors=tensor(colors),
     )
-    confidence = _confidence(sighted, template)
+    confidence = _confidence(sighted, template, len(sightings))
     shown = sightings[reference]
     return Start(
         attributes,
@@ -130,11 +130,12 @@ def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: S
     colors[bare] = np.median(look[near], axis=1)
 
 
-def _confidence(sightings: np.ndarray, template: Template) -> Confidence:
+def _confidence(sightings: np.ndarray, template: Template, frames: int) -> Confidence:
     look = np.clip(sightings, _UNSEEN, 1.0)
     # What sticks out of the silhouette, or through the lips, must be able to fade, seen or not;
-    # lids must not, or closed eyes look through them.
-    opacity = np.where(template.is_part("face", "eyelids").numpy(), look, 1.0)
+    # lids must not, or closed eyes look through them. One photo would cut teeth to its pixels.
+    free = frames / (frames + _FRAMES_FOR_DEPTH)
+    opacity = free * np.where(template.is_part("face", "eyelids").numpy(), look, 1.0)
     geometry = look * sightings / (sightings + _FRAMES_FOR_DEPTH)
     columns = (look, opacity, geometry)
     return Confidence(*(torch.from_numpy(value.astype(np.float32))[:, None] for value in columns))
