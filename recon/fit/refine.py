@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar import Attributes, ExpressionBasis, pose_gaussians
+from avatar3d.avatar import Attributes, ExpressionBasis
 from avatar3d.binding import Binding, Frames
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
+from avatar3d.fused.gradient import pose_gaussians, shading
 from avatar3d.geometry import quaternion_multiply, rotation_vector_to_quaternion
 from avatar3d.template import SKIN, Template
 from recon.fit.colors import MAX_ALBEDO
@@ -61,8 +63,8 @@ def refine(
     """Refine attributes, expression basis and the frames' codes from a start."""
     shots = Shots(observations, camera, config.close_ups, config.seed)
     model = _Model(template, start, codes, config)
-    poses = [_FramePose(codes.at(index), config) for index in range(len(observations))]
-    lit = template.lit
+    light = _Light(start.light, template.lit)
+    poses = [_FramePose(codes.at(index), light, config) for index in range(len(observations))]
     order = _FrameOrder(len(observations), config.seed)
     losses = []
     steps = config.iterations_for(len(observations))
@@ -72,8 +74,8 @@ def refine(
         frame = order.next()
         pose = poses[frame]
         shot = shots.take(frame, iteration // len(observations) % len(BACKGROUNDS))
-        frames, code = pose.frames(binding, refine_pose)
-        gaussians = pose_gaussians(frames, code, model.attributes, model.basis, start.light, lit)
+        frames, code, shade = pose.frames(binding, refine_pose)
+        gaussians = pose_gaussians(frames, code, model.attributes, model.basis, shade)
         rendering = rasterize(gaussians, shot.camera, background=shot.background)
         loss = photometric_loss(rendering.colors, shot.picture, config.ssim_weight)
         alpha_loss = ((rendering.alpha - shot.matte).abs() * shot.weight).sum()
@@ -211,11 +213,16 @@ class _Steps:
             torch.clamp(self._value, low, high, out=self._value)
 
 
+class _Light(NamedTuple):
+    coefficients: Tensor | None  # [9, 3]
+    lit: Tensor  # [N] bool
+
+
 class _FramePose:
     """One frame's code, refined as small steps from where the tracker put it."""
 
-    def __init__(self, code: ExpressionCode, config: RefineConfig) -> None:
-        self._tracked = code
+    def __init__(self, code: ExpressionCode, light: _Light, config: RefineConfig) -> None:
+        self._tracked, self._light = code, light
         rates = config.pose_rates
         self._rotation = torch.zeros(3, requires_grad=True)
         self._translation = torch.zeros(3, requires_grad=True)
@@ -231,24 +238,29 @@ class _FramePose:
         self._optimizer = torch.optim.Adam(
             [{"params": [value], "lr": rate} for value, rate in groups], betas=(0.8, 0.95)
         )
-        self._cached: Frames | None = None
+        self._cached: tuple[Frames, Tensor] | None = None
         self._visits = 0  # with gradient
 
-    def frames(self, binding: Binding, with_gradient: bool) -> tuple[Frames, ExpressionCode]:
-        """The posed anchors; with gradient, their positions carry it to the code.
+    def frames(
+        self, binding: Binding, with_gradient: bool
+    ) -> tuple[Frames, ExpressionCode, Tensor]:
+        """The posed anchors, the code, and the light [N, 3] that falls on them; with gradient, the
+        positions carry it to the code.
 
         A refined code turns its anchors by a degree or two over all steps, so their orientation
         is taken from the cache and renewed now and then.
         """
         if self._cached is None or (with_gradient and self._visits % _ORIENTATION_EVERY == 0):
             with torch.no_grad():
-                self._cached = binding.frames(self._current())
+                frames = binding.frames(self._current())
+                self._cached = frames, shading(frames, *self._light)
+        frames, shade = self._cached
         if not with_gradient:
             with torch.no_grad():
-                return self._cached, self._current()
+                return frames, self._current(), shade
         self._visits += 1
         code = self._current()
-        return self._cached._replace(positions=binding.positions(code)), code
+        return frames._replace(positions=binding.positions(code)), code, shade
 
     def _current(self) -> ExpressionCode:
         turn = rotation_vector_to_quaternion
