@@ -113,7 +113,8 @@ def apply(start: Start, moved: Tensor, freedom: Tensor) -> Start:
     confidence = Confidence(
         *(value * freedom[:, index : index + 1] for index, value in enumerate(start.confidence))
     )
-    return start._replace(attributes=attributes, confidence=confidence, learned=True)
+    # Not `learned`: held as fast as to the network's answer, refinement lost .1 to .6 dB.
+    return start._replace(attributes=attributes, confidence=confidence)
 
 
 def share_at(shots: int, shares: Tensor) -> float:

@@ -183,3 +183,11 @@ def test_each_clip_gets_the_fold_that_has_not_seen_its_person(tmp_path: Path, mo
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="has none"):
         folds.fold_for(tmp_path / "none", "f" * 64)
+
+
+def test_the_shipped_one_loads_and_is_small() -> None:
+    shipped = load_any("linear")
+    assert isinstance(shipped, linear.LinearPrior)
+    assert 1 >= float(shipped.line.shares[1]) >= float(shipped.line.shares[2]) >= 0
+    path = Path(linear.__file__).with_name("linear.safetensors")
+    assert path.stat().st_size < 2e6
