@@ -77,14 +77,16 @@ class _Pose(torch.autograd.Function):
             _array(value) for value in values
         )
         count = len(positions)
+        basis = [directions.reshape(len(weights), 3 * count) for directions in basis]
         means, scales, lit_colors = (np.empty((count, 3), np.float32) for _ in range(3))
         quaternions, opacities = np.empty((count, 4), np.float32), np.empty(count, np.float32)
         results = (means, quaternions, scales, opacities, lit_colors)
         in_parallel(
             gradient_kernels.pose, positions, fixed.rotations, fixed.quaternions, fixed.stretch,
-            fixed.shade, weights, offsets, turns, log_scales, logits, colors, *basis, *results,
+            fixed.shade, weights, offsets.ravel(), turns, log_scales, logits, colors.ravel(), *basis,
+            *results,
         )  # fmt: skip
-        ctx.fixed = fixed
+        ctx.fixed, ctx.shapes = fixed, [value.shape for value in values]
         gaussians = tuple(torch.from_numpy(result) for result in results)
         ctx.save_for_backward(values[1], values[3], values[7], values[8], *gaussians[2:])
         return gaussians
@@ -99,10 +101,15 @@ class _Pose(torch.autograd.Function):
             _array(value) for value in ctx.saved_tensors
         )
         count, rank = len(turns), len(weights)
-        to_offsets, to_log_scales, to_colors = (np.empty((count, 3), np.float32) for _ in range(3))
+        to_offsets, to_colors = (np.empty(3 * count, np.float32) for _ in range(2))
+        to_log_scales = np.empty((count, 3), np.float32)
         to_turns, to_logits = np.empty((count, 4), np.float32), np.empty(count, np.float32)
-        to_basis_offsets = np.empty((rank, count, 3), np.float32)
-        to_basis_colors = np.empty((rank, count, 3), np.float32)
+        to_basis_offsets, to_basis_colors = (
+            np.empty((rank, 3 * count), np.float32) for _ in range(2)
+        )
+        basis_offsets, basis_colors = (
+            directions.reshape(rank, 3 * count) for directions in (basis_offsets, basis_colors)
+        )
         chunks = -(-count // gradient_kernels.CHUNK)
         to_weights = np.zeros((chunks, rank), np.float32)
         by_means = _array(gradients[0])
@@ -116,7 +123,10 @@ class _Pose(torch.autograd.Function):
             by_means, to_weights.sum(0), to_offsets, to_turns, to_log_scales, to_logits, to_colors,
             to_basis_offsets, to_basis_colors,
         )  # fmt: skip
-        return *(torch.from_numpy(result) for result in results), None
+        shaped = (
+            torch.from_numpy(result).reshape(shape) for result, shape in zip(results, ctx.shapes)
+        )
+        return *shaped, None
 
 
 def _array(value: Tensor) -> np.ndarray:

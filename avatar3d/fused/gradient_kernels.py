@@ -30,6 +30,32 @@ def _local_rotation(raw):
     return length, raw[0] / length, raw[1] / length, raw[2] / length, raw[3] / length
 
 
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
+@no_type_check
+def _expressed(values, basis, weights, first, end, out):
+    """values + sum_k weights[k] basis[k], of flat places first..end."""
+    for i in range(end - first):
+        out[i] = values[first + i]
+    for k in range(len(weights)):
+        weight, direction = weights[k], basis[k]
+        for i in range(end - first):
+            out[i] += weight * direction[first + i]
+
+
+@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
+@no_type_check
+def _expressed_backward(by_values, basis, weights, first, end, to_basis, to_weights):
+    """Gradients of `_expressed` by basis, and added to those by the weights."""
+    for k in range(len(weights)):
+        weight, direction, to_direction = weights[k], basis[k], to_basis[k]
+        total = _ZERO
+        for i in range(first, end):
+            gradient = by_values[i]
+            total += gradient * direction[i]
+            to_direction[i] = weight * gradient
+        to_weights[k] += total
+
+
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy", nogil=True)
 @no_type_check
 def pose(
@@ -37,21 +63,21 @@ def pose(
     log_scales, logits, colors, basis_offsets, basis_colors, means, quaternions_out, scales,
     opacities, lit_colors,
 ):  # fmt: skip
-    """Gaussians of every anchor, filled into the last five arguments."""
-    count, rank = len(positions), len(weights)
+    """Gaussians of every anchor, filled into the last five arguments.
+
+    offsets and colors are flat, [3 N], and their bases [K, 3 N], as long rows make vectors.
+    """
+    count = len(positions)
+    moved, tinted = np.empty(3 * CHUNK, np.float32), np.empty(3 * CHUNK, np.float32)
     chunk = take_ticket(tickets)
     while chunk * CHUNK < count:
-        for n in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
-            x, y, z = offsets[n, 0], offsets[n, 1], offsets[n, 2]
-            red, green, blue = colors[n, 0], colors[n, 1], colors[n, 2]
-            for k in range(rank):
-                weight = weights[k]
-                x += weight * basis_offsets[k, n, 0]
-                y += weight * basis_offsets[k, n, 1]
-                z += weight * basis_offsets[k, n, 2]
-                red += weight * basis_colors[k, n, 0]
-                green += weight * basis_colors[k, n, 1]
-                blue += weight * basis_colors[k, n, 2]
+        first, end = chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
+        _expressed(offsets, basis_offsets, weights, 3 * first, 3 * end, moved)
+        _expressed(colors, basis_colors, weights, 3 * first, 3 * end, tinted)
+        for n in range(first, end):
+            at = 3 * (n - first)
+            x, y, z = moved[at], moved[at + 1], moved[at + 2]
+            red, green, blue = tinted[at], tinted[at + 1], tinted[at + 2]
             frame = rotations[n]
             for axis in range(3):
                 means[n, axis] = positions[n, axis] + (
@@ -82,31 +108,23 @@ def pose_backward(
     opacities, lit_colors, by_means, by_quaternions, by_scales, by_opacities, by_colors, to_offsets,
     to_turns, to_log_scales, to_logits, to_colors, to_basis_offsets, to_basis_colors, to_weights,
 ):  # fmt: skip
-    """Gradients by all that `pose` reads but the frames' orientation. Those by the weights are
-    summed within each chunk: to_weights [chunks, K]."""
-    count, rank = len(rotations), len(weights)
+    """Gradients by all that `pose` reads but the frames' orientation, laid out as it reads them.
+    Those by the weights are summed within each chunk: to_weights [chunks, K]."""
+    count = len(rotations)
     chunk = take_ticket(tickets)
     while chunk * CHUNK < count:
-        sums = to_weights[chunk]
-        for n in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
+        first, end = chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
+        for n in range(first, end):
             frame = rotations[n]
             for axis in range(3):
-                to_offsets[n, axis] = (
+                to_offsets[3 * n + axis] = (
                     frame[0, axis] * by_means[n, 0]
                     + frame[1, axis] * by_means[n, 1]
                     + frame[2, axis] * by_means[n, 2]
                 )
                 shown = lit_colors[n, axis] > _ZERO
-                to_colors[n, axis] = by_colors[n, axis] * shade[n, axis] if shown else _ZERO
+                to_colors[3 * n + axis] = by_colors[n, axis] * shade[n, axis] if shown else _ZERO
                 to_log_scales[n, axis] = by_scales[n, axis] * scales[n, axis]
-            for k in range(rank):
-                weight, total = weights[k], _ZERO
-                for axis in range(3):
-                    moved, tinted = to_offsets[n, axis], to_colors[n, axis]
-                    total += moved * basis_offsets[k, n, axis] + tinted * basis_colors[k, n, axis]
-                    to_basis_offsets[k, n, axis] = weight * moved
-                    to_basis_colors[k, n, axis] = weight * tinted
-                sums[k] += total
             to_logits[n] = by_opacities[n] * opacities[n] * (_ONE - opacities[n])
             aw, ax, ay, az = (
                 quaternions[n, 0], -quaternions[n, 1], -quaternions[n, 2], -quaternions[n, 3],
@@ -126,4 +144,11 @@ def pose_backward(
             to_turns[n, 1] = (dx - along * bx) / length
             to_turns[n, 2] = (dy - along * by) / length
             to_turns[n, 3] = (dz - along * bz) / length
+        for by_values, basis, to_basis in (
+            (to_offsets, basis_offsets, to_basis_offsets),
+            (to_colors, basis_colors, to_basis_colors),
+        ):
+            _expressed_backward(
+                by_values, basis, weights, 3 * first, 3 * end, to_basis, to_weights[chunk]
+            )
         chunk = take_ticket(tickets)
