@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 class LearningRates:
     """Adam's step sizes at the first iteration; they fall along a half cosine to a tenth."""
 
-    offsets: float = 4e-4  # metres
-    rotations: float = 0.03
-    log_scales: float = 0.35
-    opacity_logits: float = 0.35
-    colors: float = 0.12
+    offsets: float = 2e-4  # metres
+    rotations: float = 0.02
+    log_scales: float = 0.25
+    opacity_logits: float = 0.25
+    colors: float = 0.08
     # Slow: a basis that learns as fast as the rest explains single frames, not expressions.
-    basis_offsets: float = 1.5e-5  # metres
-    basis_colors: float = 0.002
+    basis_offsets: float = 6e-6  # metres
+    basis_colors: float = 0.001
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RefineConfig:
     refine_codes: bool = True
     refine_codes_after: float = 0.15  # of the iterations: first let the colours settle
     basis_rank: int = 8  # 0: the look does not change with the code
-    ssim_weight: float = 0.5
+    ssim_weight: float = 0.3
     close_ups: float = 0.25  # share of the steps; see `recon.fit.shots`
     alpha_weight: float = 1.0
     # Colours change like their neighbours' and stay near the start; energies are means over the
