@@ -36,7 +36,7 @@ class RefineConfig:
     # One photo is soon learned by heart; many frames disagree and take longer.
     iterations: int = 110
     iterations_per_frame: int = 10  # for each frame after the first
-    max_iterations: int = 350
+    max_iterations: int = 300
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pose_rates: PoseRates = field(default_factory=PoseRates)
     refine_codes: bool = True
