@@ -16,7 +16,7 @@ from avatar3d.fused.stage import Stage, why_not_fused
 from avatar3d.gaussians import Gaussians
 from avatar3d.geometry import quaternion_multiply, rotate
 from avatar3d.heads import HeadModel
-from avatar3d.light import irradiance
+from avatar3d.light import shade
 from avatar3d.template import Template, make_template
 
 PosePath = Literal["auto", "torch", "fused"]
@@ -167,8 +167,7 @@ def pose_gaussians(
     quaternions = quaternion_multiply(frames.quaternions, local)
     growth = torch.cat([frames.stretch, torch.ones_like(frames.stretch[..., :1])], dim=-1)
     if light is not None:
-        factor = irradiance(light, frames.rotations[..., :, 2])
-        colors = colors * (factor if lit is None else torch.where(lit[:, None], factor, 1.0))
+        colors = colors * shade(light, frames.rotations[..., :, 2], lit)
     batch = means.shape[:-2]
     return Gaussians(
         means=means,

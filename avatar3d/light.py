@@ -30,6 +30,12 @@ def irradiance(light: Tensor, normals: Tensor) -> Tensor:
     return (sh_basis(normals) @ light).clamp(min=IRRADIANCE_FLOOR)
 
 
+def shade(light: Tensor, normals: Tensor, lit: Tensor | None = None) -> Tensor:
+    """`irradiance` where `lit` [N] says so (everywhere, when None), 1 elsewhere: [..., N, 3]."""
+    factor = irradiance(light, normals)
+    return factor if lit is None else torch.where(lit[:, None], factor, 1.0)
+
+
 def neutral_light() -> Tensor:
     """Light that changes nothing, [9, 3]."""
     light = torch.zeros(SH_COUNT, 3)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar3d import light as lighting
 from avatar3d.binding import Frames
 from avatar3d.codes import ExpressionCode
 from avatar3d.gaussians import Gaussians
-from avatar3d.light import irradiance
 from avatar3d.numba_threads import in_parallel
 
 if TYPE_CHECKING:
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 
 def shading(frames: Frames, light: Tensor | None, lit: Tensor | None = None) -> Tensor:
-    """What `pose_gaussians` multiplies the colours with, [N, 3]: of `light` [9, 3] on the anchors
-    in `lit` [N] (all, when None), ones elsewhere."""
+    """What `pose_gaussians` multiplies the colours with, [N, 3]; ones without `light` [9, 3]."""
     if light is None:
         return torch.ones_like(frames.positions)
-    factor = irradiance(light, frames.rotations[..., :, 2])
-    return factor if lit is None else torch.where(lit[:, None], factor, 1.0)
+    return lighting.shade(light, frames.rotations[..., :, 2], lit)
 
 
 def pose_gaussians(

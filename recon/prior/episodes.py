@@ -184,15 +184,27 @@ def _named(prefix: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value for name, value in values.items()}
 
 
-def episode_files(folder: Path) -> list[Path]:
-    """The episodes in a folder, sorted."""
+def person_of(file: Path) -> str:
+    """Whom an episode's file shows; it begins with the name, up to the first dash."""
+    return file.name.split("-")[0]
+
+
+def episode_files(
+    folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...] = ()
+) -> list[Path]:
+    """The episodes in a folder, sorted; without the people in `hold_out`, and only of those whose
+    names begin with one of `only`, where any are given."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError(
             f"{folder} must hold episodes, but has none; "
             f"make them with `python -m recon.prior.make_episodes`"
         )
-    return files
+    return [
+        file
+        for file in files
+        if person_of(file) not in hold_out and (not only or person_of(file).startswith(only))
+    ]
 
 
 def tinted(episode: Episode, gain: Tensor) -> Episode:

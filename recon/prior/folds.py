@@ -25,9 +25,9 @@ from safetensors import SafetensorError, safe_open
 
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
-from recon.prior.episodes import episode_files
+from recon.prior.episodes import episode_files, person_of
 from recon.prior.learn_linear import learn, save_linear
-from recon.prior.train import TrainConfig, averaged, person_of, train
+from recon.prior.train import TrainConfig, averaged, train
 from recon.prior.weights import save_prior
 
 Kind = Literal["network", "linear"]

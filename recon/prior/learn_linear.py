@@ -29,10 +29,9 @@ from avatar3d.progress import progress
 from avatar3d.template import Template, make_template
 from recon.fit.config import RefineConfig
 from recon.fit.refine import refine
-from recon.prior.episodes import Episode, coarser, episode_files, load_episode
+from recon.prior.episodes import Episode, coarser, episode_files, load_episode, person_of
 from recon.prior.linear import FORMAT, KIND, SHOTS, Line, residual, summary_of
 from recon.prior.surface import surface_of
-from recon.prior.train import person_of
 
 ANCHORS = 5000
 RIDGE = 10.0  # people that the regression needs to be half as bold as it would be
@@ -182,11 +181,7 @@ def main(
         head: The head that the episodes were made on.
         fits: Folder for the fits that it learns from; NAME.fits beside the output if not given.
     """
-    files = [
-        file
-        for file in episode_files(episodes)
-        if person_of(file) not in hold_out and (not only or person_of(file).startswith(only))
-    ]
+    files = episode_files(episodes, hold_out, only)
     line = learn(files, fits or output.with_suffix(".fits"), head)
     people = len({person_of(file) for file in files})
     save_linear(line, output, {"episodes": len(files), "people": people, "held_out": len(hold_out)})

@@ -32,7 +32,7 @@ from avatar3d.files import atomic_output
 from avatar3d.heads import load_head
 from avatar3d.template import LEVELS, make_template
 from recon.fit.config import RefineConfig
-from recon.prior.episodes import Episode, coarser, episode_files, load_episode, tinted
+from recon.prior.episodes import Episode, coarser, episode_files, load_episode, person_of, tinted
 from recon.prior.features import anchor_features
 from recon.prior.meta import Judge, backward
 from recon.prior.prior import LearnedSteps, Prior, apply_residuals, untrained
@@ -214,11 +214,6 @@ def _by_person(files: Sequence[Path]) -> list[list[Path]]:
     return list(people.values())
 
 
-def person_of(file: Path) -> str:
-    """Whom an episode's file shows; it begins with the name, up to the first dash."""
-    return file.name.split("-")[0]
-
-
 def _draw(by_person: list[list[Path]], rng: np.random.Generator) -> Episode:
     """Every person is as likely as another, however many episodes show them."""
     own = by_person[rng.integers(len(by_person))]
@@ -301,11 +296,7 @@ def main(
         import torch.distributed as dist
 
         dist.init_process_group("gloo")
-    files = [
-        file
-        for file in episode_files(episodes)
-        if person_of(file) not in hold_out and (not only or person_of(file).startswith(only))
-    ]
+    files = episode_files(episodes, hold_out, only)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     first = None if begin is None else load_prior(begin)
     started = time.perf_counter()

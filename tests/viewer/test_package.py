@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.avatars import plain_avatar
-from tests.viewer.browser import canvas_picture
+from tests.viewer.browser import canvas_picture, static_host
 from tests.viewer.conftest import SIZE_PX
 from viewer.asset import encode_web_asset, write_web_asset
 from viewer.server import ViewerServer
@@ -38,16 +35,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     shutil.copytree(MODULES / "three" / "build", three)
     write_web_asset(plain_avatar(), folder / "examples" / "avatar.a3dweb")
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    handler = partial(Quiet, directory=str(folder))
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{listening.server_address[1]}/examples/", folder
-    listening.shutdown()
-    listening.server_close()
+    with static_host(folder) as address:
+        yield f"{address}examples/", folder
 
 
 def picture_of(page: Any, size: int = 300) -> np.ndarray:
