@@ -17,6 +17,7 @@ from render.metrics.ssim import C1, C2, WINDOW_RADIUS, gaussian_window
 _F = np.float32
 WINDOW = gaussian_window().numpy()
 _RADIUS = WINDOW_RADIUS
+_BAND_ROWS = 64  # of one task
 _G0, _G1, _G2, _G3, _G4, _G5 = (_F(value) for value in WINDOW[: WINDOW_RADIUS + 1])
 _C1, _C2, _ZERO, _ONE, _TWO = _F(C1), _F(C2), _F(0), _F(1), _F(2)
 # Sums may be reordered and contracted; NaN and infinity keep their meaning.
@@ -83,10 +84,10 @@ def target_statistics(target, channels, planes, mean, variance):
 
 
 @njit(cache=True, fastmath=_FASTMATH)
-def _window_columns(image, target, y, weights, sums, squares, products):
+def _window_columns(image, target, y, left, weights, sums, squares, products):
     """The window over the column above and below row y of the image, its square, and its product
-    with the target. Rows beyond the border weigh nothing."""
-    height, width = image.shape
+    with the target, from column `left` on. Rows beyond the border weigh nothing."""
+    height, width = image.shape[0], len(sums)
     taps = np.zeros(2 * _RADIUS + 1, image.dtype)
     rows = np.zeros(2 * _RADIUS + 1, np.int64)
     for k in range(2 * _RADIUS + 1):
@@ -96,12 +97,14 @@ def _window_columns(image, target, y, weights, sums, squares, products):
         rows[k] = row if inside else 0
     g0, g1, g2, g3, g4, g5 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
     g6, g7, g8, g9, g10 = taps[6], taps[7], taps[8], taps[9], taps[10]
-    i0, i1, i2, i3 = image[rows[0]], image[rows[1]], image[rows[2]], image[rows[3]]
-    i4, i5, i6, i7 = image[rows[4]], image[rows[5]], image[rows[6]], image[rows[7]]
-    i8, i9, i10 = image[rows[8]], image[rows[9]], image[rows[10]]
-    t0, t1, t2, t3 = target[rows[0]], target[rows[1]], target[rows[2]], target[rows[3]]
-    t4, t5, t6, t7 = target[rows[4]], target[rows[5]], target[rows[6]], target[rows[7]]
-    t8, t9, t10 = target[rows[8]], target[rows[9]], target[rows[10]]
+    i0, i1, i2 = image[rows[0], left:], image[rows[1], left:], image[rows[2], left:]
+    i3, i4, i5 = image[rows[3], left:], image[rows[4], left:], image[rows[5], left:]
+    i6, i7, i8 = image[rows[6], left:], image[rows[7], left:], image[rows[8], left:]
+    i9, i10 = image[rows[9], left:], image[rows[10], left:]
+    t0, t1, t2 = target[rows[0], left:], target[rows[1], left:], target[rows[2], left:]
+    t3, t4, t5 = target[rows[3], left:], target[rows[4], left:], target[rows[5], left:]
+    t6, t7, t8 = target[rows[6], left:], target[rows[7], left:], target[rows[8], left:]
+    t9, t10 = target[rows[9], left:], target[rows[10], left:]
     for x in range(width):
         w0, w1, w2, w3 = g0 * i0[x], g1 * i1[x], g2 * i2[x], g3 * i3[x]
         w4, w5, w6, w7 = g4 * i4[x], g5 * i5[x], g6 * i6[x], g7 * i7[x]
@@ -164,6 +167,23 @@ def _gradient_row(image, target, weight, ssim_weight, by_mean, by_square, by_pro
 
 
 @njit(cache=True)
+def _differs(image, target, first, end):
+    """The first and past-the-last column in which rows first..end of the pictures differ."""
+    width = image.shape[1]
+    left, right = width, 0
+    for y in range(max(first, 0), min(end, image.shape[0])):
+        x = 0
+        while x < left and image[y, x] == target[y, x]:
+            x += 1
+        left = min(left, x)
+        x = width
+        while x > right and image[y, x - 1] == target[y, x - 1]:
+            x -= 1
+        right = max(right, x)
+    return left, right
+
+
+@njit(cache=True)
 def _band(
     first, end, image, target, target_mean, target_variance, weight, channels, ssim_weight, weights,
     row_loss, gradient,
@@ -171,13 +191,31 @@ def _band(
     """Rows first..end: the loss, and the gradient if there is room for it.
 
     The window reaches five rows beyond them, so those rows' derivatives are computed too. The last
-    eleven rows of derivatives, windowed in x, are kept in a ring that stays in the cache.
+    eleven rows of derivatives, windowed in x, are kept in a ring that stays in the cache. Columns
+    where both pictures are the same as far as windows reach, a background mostly, are left out:
+    the loss is 0 there and at its minimum.
     """
-    height, width = image.shape
+    height = image.shape[0]
     wanted = len(gradient) > 0
     reach = _RADIUS if wanted else 0
     pad, taps = _RADIUS * channels, 2 * _RADIUS + 1
     kind = image.dtype
+    row_loss[first:end] = _ZERO
+    left, right = _differs(image, target, first - 2 * _RADIUS, end + 2 * _RADIUS)
+    # Windows of windows see the difference from twice their reach.
+    left, right = max(left - 2 * pad, 0), min(right + 2 * pad, image.shape[1])
+    if wanted:
+        for y in range(first, end):
+            gradient[y, : max(left, 0)] = _ZERO
+            gradient[y, max(right, left) :] = _ZERO
+    if left >= right:
+        if wanted:
+            gradient[first:end] = _ZERO
+        return
+    width = right - left
+    # What is left out looks like what is beyond the border, so a window must not begin there: the
+    # moments are taken of the picture itself, on a margin that is as wide as a window reaches.
+    before, behind = min(pad, left), min(pad, image.shape[1] - right)
     # Rows with zeros at both ends: of moments, and of what follows from them.
     columns = np.zeros((3, width + 2 * pad), kind)
     padded0, padded1 = np.zeros(width + 2 * pad, kind), np.zeros(width + 2 * pad, kind)
@@ -191,15 +229,17 @@ def _band(
         slot = (y % taps) * width
         if 0 <= y < height:
             _window_columns(
-                image, target, y, weights,
-                columns[0, pad : pad + width], columns[1, pad : pad + width],
-                columns[2, pad : pad + width],
+                image, target, y, left - before, weights,
+                columns[0, pad - before : pad + width + behind],
+                columns[1, pad - before : pad + width + behind],
+                columns[2, pad - before : pad + width + behind],
             )  # fmt: skip
             _weigh(columns[0], 0, channels, means)
             _weigh(columns[1], 0, channels, squares)
             _weigh(columns[2], 0, channels, products)
             total = _derive(
-                image[y], target[y], target_mean[y], target_variance[y], weight[y], ssim_weight,
+                image[y, left:right], target[y, left:right], target_mean[y, left:right],
+                target_variance[y, left:right], weight[y, left:right], ssim_weight,
                 means, squares, products,
             )  # fmt: skip
             if first <= y < end:
@@ -217,8 +257,8 @@ def _band(
             _weigh_ring(ring[1], done % taps, width, by_square)
             _weigh_ring(ring[2], done % taps, width, by_product)
             _gradient_row(
-                image[done], target[done], weight[done], ssim_weight, by_mean, by_square,
-                by_product, gradient[done],
+                image[done, left:right], target[done, left:right], weight[done, left:right],
+                ssim_weight, by_mean, by_square, by_product, gradient[done, left:right],
             )  # fmt: skip
 
 
@@ -246,15 +286,15 @@ def _weigh_ring(ring, centre, width, out):
 @njit(cache=True, nogil=True)
 def loss_and_gradient(
     tickets, image, target, target_mean, target_variance, weight, channels, ssim_weight, weights,
-    row_loss, gradient, bands,
+    row_loss, gradient,
 ):  # fmt: skip
     """Weighted loss of each row [H], and the summed loss's gradient by the image, [H, W * C] or
-    [0, 0] where it is not wanted. Each row's arithmetic is the same in every band."""
+    [0, 0] where it is not wanted. Bands are the same at any number of threads."""
     height = len(image)
-    band = take_ticket(tickets)
-    while band < bands:
+    first = _BAND_ROWS * take_ticket(tickets)
+    while first < height:
         _band(
-            height * band // bands, height * (band + 1) // bands, image, target, target_mean,
-            target_variance, weight, channels, ssim_weight, weights, row_loss, gradient,
+            first, min(height, first + _BAND_ROWS), image, target, target_mean, target_variance,
+            weight, channels, ssim_weight, weights, row_loss, gradient,
         )  # fmt: skip
-        band = take_ticket(tickets)
+        first = _BAND_ROWS * take_ticket(tickets)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avatar3d.numba_threads import in_parallel, thread_count
+from avatar3d.numba_threads import in_parallel
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,6 @@ class _PhotometricLoss(torch.autograd.Function):
             loss_kernels.loss_and_gradient,
             pixels, target.pixels, target.mean, target.variance, target.weight, channels,
             lambda_ssim, loss_kernels.WINDOW.astype(pixels.dtype), row_loss, gradient,
-            thread_count(),
         )  # fmt: skip
         if wanted:
             ctx.save_for_backward(torch.from_numpy(gradient).view(image.shape))
