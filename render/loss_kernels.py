@@ -239,7 +239,7 @@ def _band(
             _weigh(columns[2], 0, channels, products)
             total = _derive(
                 image[y, left:right], target[y, left:right], target_mean[y, left:right],
-                target_variance[y, left:right], weight[y, left:right], ssim_weight,
+                target_variance[y, left:right], weight[y % len(weight), left:right], ssim_weight,
                 means, squares, products,
             )  # fmt: skip
             if first <= y < end:
@@ -257,8 +257,9 @@ def _band(
             _weigh_ring(ring[1], done % taps, width, by_square)
             _weigh_ring(ring[2], done % taps, width, by_product)
             _gradient_row(
-                image[done, left:right], target[done, left:right], weight[done, left:right],
-                ssim_weight, by_mean, by_square, by_product, gradient[done, left:right],
+                image[done, left:right], target[done, left:right],
+                weight[done % len(weight), left:right], ssim_weight, by_mean, by_square,
+                by_product, gradient[done, left:right],
             )  # fmt: skip
 
 

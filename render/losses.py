@@ -23,7 +23,7 @@ class PreparedTarget:
     pixels: np.ndarray  # [H, W * C] interleaved channels
     mean: np.ndarray  # [H, W * C] windowed mean
     variance: np.ndarray  # [H, W * C] windowed variance
-    weight: np.ndarray  # [H, W * C], sums to 1
+    weight: np.ndarray  # [H, W * C], sums to 1; [1, W * C] if each row has the same
     shape: tuple[int, int, int]  # H, W, C
 
 
@@ -43,7 +43,7 @@ def prepare_target(
     height, width, channels = target.shape
     pixels = _rows(target)
     if weight is None:
-        weights = np.full_like(pixels, 1.0 / pixels.size)
+        weights = np.full_like(pixels[:1], 1.0 / pixels.size)
     else:
         if weight.shape != (height, width):
             raise ValueError(f"weight must be [{height}, {width}], got {tuple(weight.shape)}")

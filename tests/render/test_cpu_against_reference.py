@@ -210,8 +210,12 @@ def test_a_graph_can_be_used_twice():
     first = torch.autograd.grad(picture.colors.sum(), gaussians, retain_graph=True)
     other = torch.autograd.grad(picture.alpha.sum(), gaussians[:4], retain_graph=True)
     again = torch.autograd.grad(picture.colors.sum(), gaussians)
-    for value, same in zip(first, again):
+    both = rasterize(gaussians, tilted_camera(40, 30), backend="cpu")
+    nothing = both.colors.sum() + 0.0 * both.alpha.sum()
+    with_alpha = torch.autograd.grad(nothing, gaussians)  # an alpha's gradient given, but zero
+    for value, same, as_given in zip(first, again, with_alpha):
         assert torch.equal(value, same)
+        assert torch.equal(value, as_given)
     assert not torch.equal(first[0], other[0])
     with pytest.raises(RuntimeError, match="second time"):
         torch.autograd.grad(picture.colors.sum(), gaussians)

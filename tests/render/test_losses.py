@@ -72,6 +72,32 @@ def test_equal_pictures_have_no_loss_and_no_gradient():
     assert gradient.abs().max() < 1e-6
 
 
+@settings(deadline=None, max_examples=12)
+@given(
+    height=st.integers(1, 200),
+    width=st.integers(1, 60),
+    left=st.integers(0, 59),
+    top=st.integers(0, 199),
+    columns=st.integers(1, 30),
+    rows=st.integers(1, 80),
+)
+def test_what_is_the_same_in_both_may_be_left_out(height, width, left, top, columns, rows):
+    """Only a rectangle differs, in any band of the kernel: value and gradient stay the whole ones."""
+    image, target, _ = pictures(height, width)
+    outside = torch.ones(height, width, 1, dtype=torch.bool)
+    outside[top : top + rows, left : left + columns] = False
+    image = torch.where(outside, target, image)
+    fused_image = image.clone().requires_grad_()
+    fused = photometric_loss(fused_image, prepare_target(target))
+    (fused_gradient,) = torch.autograd.grad(fused, fused_image)
+    truth_image = image.double().requires_grad_()
+    truth = readable_loss(truth_image, target.double(), None, 0.2)
+    (gradient,) = torch.autograd.grad(truth, truth_image)
+    assert fused.item() == pytest.approx(truth.item(), abs=2e-5)
+    scale = max(gradient.abs().max().item(), 1e-3 / image.numel())
+    assert (fused_gradient - gradient).abs().max() < 1e-3 * scale
+
+
 def test_masked_pixels_do_not_count_when_no_window_reaches_them():
     image, target, _ = pictures(40, 40)
     weight = torch.zeros(40, 40)

@@ -201,8 +201,11 @@ def _block_done(typing_context, state, block):
 
 
 @intrinsic
-def _load_block(typing_context, state, block, pixel, width, image, alpha, d_image, d_alpha):
-    """A whole block's gradients, and what is to come: image . d_image - (1 - alpha) d_alpha."""
+def _load_block(
+    typing_context, state, block, pixel, width, image, alpha, d_image, d_alpha, d_pixel, d_width
+):
+    """A whole block's gradients, and what is to come: image . d_image - (1 - alpha) d_alpha. The
+    block's place in d_alpha has names of its own, for one that is smaller than the picture."""
 
     def generate(context, builder, signature, arguments):
         lanes = Lanes(builder)
@@ -215,7 +218,11 @@ def _load_block(typing_context, state, block, pixel, width, image, alpha, d_imag
         starts = [builder.add(pixel_, builder.mul(width_, int64(line))) for line in range(BLOCK_PX)]
         triple = [builder.mul(start, int64(3)) for start in starts]
         through = builder.fsub(lanes.load_lines(alpha_, starts), lanes.constant(1.0))
-        to_come = builder.fmul(through, lanes.load_lines(d_alpha_, starts))
+        d_pixel_, d_width_ = arguments[8], arguments[9]
+        d_starts = [
+            builder.add(d_pixel_, builder.mul(d_width_, int64(line))) for line in range(BLOCK_PX)
+        ]
+        to_come = builder.fmul(through, lanes.load_lines(d_alpha_, d_starts))
         gradients = lanes.load_lines_of_three(d_image_, triple)
         for channel, color in enumerate(lanes.load_lines_of_three(image_, triple)):
             to_come = lanes.multiply_add(color, gradients[channel], to_come)
@@ -225,8 +232,9 @@ def _load_block(typing_context, state, block, pixel, width, image, alpha, d_imag
         return ir.Constant(INT32, 0)
 
     signature = types.int32(
-        state, types.int64, types.int64, types.int64, image, alpha, d_image, d_alpha
-    )
+        state, types.int64, types.int64, types.int64, image, alpha, d_image, d_alpha,
+        types.int64, types.int64,
+    )  # fmt: skip
     return signature, generate
 
 
@@ -246,9 +254,11 @@ def _place_pixels(state):
 @njit(cache=True)
 def _begin_backward(left, top, image, alpha, d_image, d_alpha, part, part_alpha, state):
     """Fill the tile's state; `part` [2, 16, 16, 3] and `part_alpha` [2, 16, 16] are scratch for
-    what a tile at the picture's edge has of it. Returns which blocks are alive."""
+    what a tile at the picture's edge has of it, and part_alpha[1] is zero where d_alpha, [0, 0], is
+    not given. Returns which blocks are alive."""
     height, width = alpha.shape
     whole = left + TILE_PX <= width and top + TILE_PX <= height
+    given = len(d_alpha) > 0
     if not whole:
         part[:] = _F(0)
         part_alpha[:] = _F(0)
@@ -258,17 +268,26 @@ def _begin_backward(left, top, image, alpha, d_image, d_alpha, part, part_alpha,
                     part[0, y, x, channel] = image[top + y, left + x, channel]
                     part[1, y, x, channel] = d_image[top + y, left + x, channel]
                 part_alpha[0, y, x] = alpha[top + y, left + x]
-                part_alpha[1, y, x] = d_alpha[top + y, left + x]
+                if given:
+                    part_alpha[1, y, x] = d_alpha[top + y, left + x]
     alive = 0
     for block in range(BLOCKS):
         x0, y0 = BLOCK_PX * (block % 4), BLOCK_PX * (block // 4)
         if whole:
             pixel = (top + y0) * width + left + x0
-            _load_block(state, block, pixel, width, image, alpha, d_image, d_alpha)
+            if given:
+                _load_block(
+                    state, block, pixel, width, image, alpha, d_image, d_alpha, pixel, width
+                )
+            else:
+                _load_block(
+                    state, block, pixel, width, image, alpha, d_image, part_alpha[1], 0, TILE_PX
+                )
         else:
+            pixel = y0 * TILE_PX + x0
             _load_block(
-                state, block, y0 * TILE_PX + x0, TILE_PX,
-                part[0], part_alpha[0], part[1], part_alpha[1],
+                state, block, pixel, TILE_PX,
+                part[0], part_alpha[0], part[1], part_alpha[1], pixel, TILE_PX,
             )  # fmt: skip
         if left + x0 < width and top + y0 < height:
             alive |= 1 << block
@@ -285,14 +304,14 @@ def blend_backward(
     tickets, splats, colors, starts, splat_ids, entry_masks, tile_boxes, first_slots,
     image, alpha, d_image, d_alpha, records, held,
 ):  # fmt: skip
-    """Fill records, one per (splat, tile); `image` contains the background."""
+    """Fill records, one per (splat, tile); `image` contains the background; an empty d_alpha is 0."""
     tiles_x = (alpha.shape[1] + TILE_PX - 1) // TILE_PX
     space = np.zeros((BLOCKS + 1) * _BLOCK_STATE + LANES, np.float32)
     state = space[(-space.ctypes.data // 4) % LANES :]
     packed = np.empty((_CHUNK, _PACKED_COLUMNS), np.float32)
     masks, slots = np.empty(_CHUNK, np.int32), np.empty(_CHUNK, np.int64)
     part = np.empty((2, TILE_PX, TILE_PX, 3), np.float32)
-    part_alpha = np.empty((2, TILE_PX, TILE_PX), np.float32)
+    part_alpha = np.zeros((2, TILE_PX, TILE_PX), np.float32)
     _place_pixels(state)
     tile = take_ticket(tickets)
     while tile < len(starts) - 1:

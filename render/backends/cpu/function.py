@@ -58,6 +58,7 @@ class RasterizeFunction(torch.autograd.Function):
         if wanted:
             ctx.save_for_backward(*tensors, image, alpha)
             ctx.settings = width, height, antialiased
+            ctx.set_materialize_grads(False)  # no zeros for an alpha that no one asks about
             ctx.binned = *binned, entry_masks
         return image, alpha
 
@@ -66,7 +67,9 @@ class RasterizeFunction(torch.autograd.Function):
     def backward(ctx, *grad_outputs):
         *inputs, image, alpha = (value.detach().contiguous().numpy() for value in ctx.saved_tensors)
         means, quaternions, scales, opacities, colors, viewmat, K, _ = inputs
-        d_image, d_alpha = (value.contiguous().numpy() for value in grad_outputs)
+        d_image, d_alpha = grad_outputs
+        d_image = np.zeros_like(image) if d_image is None else d_image.contiguous().numpy()
+        d_alpha = _NO_ALPHA if d_alpha is None else d_alpha.contiguous().numpy()
         width, height, antialiased = ctx.settings
         splats, tile_boxes, depth_keys, starts, splat_ids, entry_masks = ctx.binned
         first_slots = binning.first_slots(tile_boxes)
@@ -77,7 +80,6 @@ class RasterizeFunction(torch.autograd.Function):
         d_scales, d_opacities = np.empty_like(scales), np.empty_like(opacities)
         camera_sums = np.empty((-(-count // projection.CHUNK), 16), np.float32)
         d_color_groups = []
-        no_alpha_gradient = np.zeros_like(d_alpha) if channels > GROUP else d_alpha
         for group in _groups(channels):
             d_colors = np.empty((count, GROUP), np.float32)
             stage_ended("prepare")
@@ -85,7 +87,7 @@ class RasterizeFunction(torch.autograd.Function):
                 blend_backward.blend_backward,
                 splats, _padded(colors, group), starts, splat_ids, entry_masks, tile_boxes,
                 first_slots, _padded(image, group), alpha, _padded(d_image, group),
-                d_alpha if group.start == 0 else no_alpha_gradient, records, blend_backward.HELD,
+                d_alpha if group.start == 0 else _NO_ALPHA, records, blend_backward.HELD,
             )  # fmt: skip
             stage_ended("blend_backward")
             in_parallel(blend_backward.gather, records, first_slots, moments, d_colors)
