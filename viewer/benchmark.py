@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ NAME = "viewer"
 COUNTS = (30_000, 40_000)
 SIZE_PX = 512
 THROTTLE = 6  # times slower: a phone's core
+RUN = 50  # frames, a third of a second of a throttled core
 CHIN = 152  # MediaPipe's landmark
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox")
@@ -42,6 +44,7 @@ _COLUMNS: list[Column] = [
     ("sort ms", "sort_ms", 2),
     ("both ms", "cpu_ms", 2),
     (f"both, {THROTTLE}x slower", "cpu_throttled_ms", 2),
+    ("slower, measured", "slowdown", 1),
     ("drawn", "drawn", 0),
     ("layers on the head", "layers_head", 1),
     ("layers", "layers", 1),
@@ -59,9 +62,10 @@ window.firstPicture = new Promise(done => { const look = () => {
     if (drawn > 0) done(performance.now()); }); };
   requestAnimationFrame(look); });
 """
-# Codes and turns that change from frame to frame, after a warm-up.
-_CPU = """async ([frames, share]) => { const { viewer } = avatar3d, [avatar] = viewer.avatars;
-  viewer.suspended = true; const deform = [], sort = [];
+# Codes and turns that change from frame to frame, after a warm-up: ms of deforming, of sorting, and
+# of a fixed sum beside them, which says how fast this core is at the time.
+_CPU = """async (frames) => { const { viewer } = avatar3d, [avatar] = viewer.avatars;
+  viewer.suspended = true; const times = [[], [], []], numbers = new Float32Array(1 << 14);
   for (let i = 0; i < frames + 100; i++) {
     const t = 0.04 * i;
     const wave = (k) => Math.max(0, 0.6 * Math.sin(2.1 * t + 1.7 * k));
@@ -71,14 +75,13 @@ _CPU = """async ([frames, share]) => { const { viewer } = avatar3d, [avatar] = v
     const b = performance.now();
     avatar.sorter.sort(avatar.rig.out, [0.1 * Math.sin(t), 0, -1], [0, 0, 0.9], avatar.count, true);
     const c = performance.now();
-    if (i >= 100) { deform.push(b - a); sort.push(c - b); }
+    for (let k = 0; k < 20; k++)
+      for (let j = 0; j < numbers.length; j++) numbers[j] = 0.5 * numbers[j] + j;
+    const d = performance.now();
+    if (i >= 100) { times[0].push(b - a); times[1].push(c - b); times[2].push(d - c); }
     if (i % 50 === 0) await new Promise(done => setTimeout(done));
   }
-  // The clock is coarse: means. Of the faster half, other programs disturb least.
-  const mean = (values) => {
-    const half = values.sort((x, y) => x - y).slice(0, values.length * share);
-    return half.reduce((x, y) => x + y, 0) / half.length; };
-  return [mean(deform), mean(sort)]; }"""
+  return times; }"""
 _LAYERS = """(chinRow) => { const { viewer } = avatar3d, { canvas, renderer } = viewer;
   viewer.suspended = true; viewer.render();
   const { width, height } = canvas, { view, projection } = viewer.cameraMatrices(width, height);
@@ -152,11 +155,10 @@ def _measure(browser: Any, avatar: Avatar, count: int, frames: int, pictures: Pa
         drawn = shown.evaluate("() => avatar3d.viewer.renderer.stats.drawn")
         textures = shown.evaluate("() => avatar3d.viewer.renderer.textureBytes")
         draw_ms = shown.evaluate(_DRAW)
-        deform_ms, sort_ms = shown.evaluate(_CPU, [frames, 0.5])
+        deform_ms, sort_ms, fixed_ms = map(_faster_half, shown.evaluate(_CPU, frames))
         session = shown.context.new_cdp_session(shown)
         session.send("Emulation.setCPUThrottlingRate", {"rate": THROTTLE})
-        # A throttled core stands still now and then: all frames count.
-        throttled_ms = sum(shown.evaluate(_CPU, [frames // 2, 1.0]))
+        throttled_ms, slowdown = _least_disturbed(shown.evaluate(_CPU, frames), fixed_ms)
         shown.close()
     return {
         "gaussians": count,
@@ -167,11 +169,32 @@ def _measure(browser: Any, avatar: Avatar, count: int, frames: int, pictures: Pa
         "sort_ms": sort_ms,
         "cpu_ms": deform_ms + sort_ms,
         "cpu_throttled_ms": throttled_ms,
+        "slowdown": slowdown,
         "drawn": drawn,
         "layers_head": layers_head,
         "layers": layers,
         "software_draw_ms": draw_ms,
     }
+
+
+def _faster_half(times_ms: list[float]) -> float:
+    """The mean of it: the clock is coarse, and other programs disturb the faster frames least."""
+    half = sorted(times_ms)[: max(1, len(times_ms) // 2)]
+    return sum(half) / len(half)
+
+
+def _least_disturbed(times_ms: list[list[float]], fixed_ms: float) -> tuple[float, float]:
+    """Of a throttled core: ms a frame, and how many times slower than `fixed_ms` it was meanwhile.
+
+    Such a core stands still now and then, so that means over many frames count; of those means, the
+    one during which other programs disturbed least by the fixed sum, not by the frames themselves.
+    """
+    runs = []
+    for start in range(0, len(times_ms[0]), RUN):
+        deform, sort, fixed = (fmean(part[start : start + RUN]) for part in times_ms)
+        runs.append((fixed / fixed_ms, deform + sort))
+    slowdown, frame_ms = min(runs)
+    return frame_ms, slowdown
 
 
 def _chin_row(avatar: Avatar) -> float:

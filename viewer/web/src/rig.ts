@@ -13,10 +13,10 @@ export class Rig {
   private readonly shapes: { vertices: Uint16Array; offsets: Float32Array }[] = [];
   private readonly rest: Float32Array;
   private readonly deformed: Float32Array;
-  // Each vertex's joints, most of them one: pairs of joint and weight.
-  private readonly skinStart: Uint32Array;
-  private readonly skinJoint: Uint8Array;
-  private readonly skinWeight: Float32Array;
+  // Most vertices follow one joint: by joint, so that its matrix stays in registers.
+  private readonly rigid: Uint32Array[];
+  private readonly mixed: Uint32Array; // the vertices between joints, and
+  private readonly mixedWeights: Float32Array; // [X, JOINTS]
   private readonly joints = new Float64Array(JOINTS * 3);
   private readonly transforms = new Float64Array(JOINTS * 12);
 
@@ -34,20 +34,18 @@ export class Rig {
       });
       at += count;
     });
-    const starts = [0];
-    const joints: number[] = [];
-    const weights: number[] = [];
+    const rigid: number[][] = Array.from({ length: JOINTS }, () => []);
+    const mixed: number[] = [], weights: number[] = [];
     for (let v = 0; v < this.vertexCount; v++) {
       const row = asset.skinWeights.subarray(v * JOINTS, (v + 1) * JOINTS);
-      const sum = row.reduce((total, weight) => total + weight, 0) || 1;
-      row.forEach((weight, joint) => {
-        if (weight > 0) joints.push(joint), weights.push(weight / sum);
-      });
-      starts.push(joints.length);
+      const sum = row.reduce((total, weight) => total + weight, 0);
+      const joint = row.indexOf(sum);
+      if (joint >= 0) rigid[joint]!.push(v);
+      else mixed.push(v), weights.push(...Array.from(row, (weight) => weight / sum));
     }
-    this.skinStart = Uint32Array.from(starts);
-    this.skinJoint = Uint8Array.from(joints);
-    this.skinWeight = Float32Array.from(weights);
+    this.rigid = rigid.map((vertices) => Uint32Array.from(vertices));
+    this.mixed = Uint32Array.from(mixed);
+    this.mixedWeights = Float32Array.from(weights);
   }
 
   pose(code: Code): void {
@@ -64,16 +62,23 @@ export class Rig {
         deformed[v + 2] = deformed[v + 2]! + weight * offsets[k + 2]!;
       }
     });
-    for (let v = 0, i = 0, o = 0; v < this.vertexCount; v++, i += 3, o += 4) {
-      const x = deformed[i]!, y = deformed[i + 1]!, z = deformed[i + 2]!;
+    this.rigid.forEach((vertices, joint) => moveAll(vertices, deformed, m, 12 * joint, out));
+    this.moveMixed();
+  }
+
+  private moveMixed(): void {
+    const { mixed, mixedWeights: w, transforms: m, deformed, out } = this;
+    for (let k = 0, at = 0; k < mixed.length; k++, at += JOINTS) {
+      const v = mixed[k]!, x = deformed[3 * v]!, y = deformed[3 * v + 1]!, z = deformed[3 * v + 2]!;
       let px = 0, py = 0, pz = 0;
-      for (let k = this.skinStart[v]!; k < this.skinStart[v + 1]!; k++) {
-        const w = this.skinWeight[k]!, j = 12 * this.skinJoint[k]!;
-        px += w * (m[j]! * x + m[j + 1]! * y + m[j + 2]! * z + m[j + 3]!);
-        py += w * (m[j + 4]! * x + m[j + 5]! * y + m[j + 6]! * z + m[j + 7]!);
-        pz += w * (m[j + 8]! * x + m[j + 9]! * y + m[j + 10]! * z + m[j + 11]!);
+      for (let joint = 0, j = 0; joint < JOINTS; joint++, j += 12) {
+        const weight = w[at + joint]!;
+        if (weight === 0) continue;
+        px += weight * (m[j]! * x + m[j + 1]! * y + m[j + 2]! * z + m[j + 3]!);
+        py += weight * (m[j + 4]! * x + m[j + 5]! * y + m[j + 6]! * z + m[j + 7]!);
+        pz += weight * (m[j + 8]! * x + m[j + 9]! * y + m[j + 10]! * z + m[j + 11]!);
       }
-      out[o] = px, out[o + 1] = py, out[o + 2] = pz;
+      out[4 * v] = px, out[4 * v + 1] = py, out[4 * v + 2] = pz;
     }
   }
 
@@ -141,5 +146,19 @@ export class Rig {
       for (let c = 0; c < 3; c++) m[b + 4 * row + c] = turned[c]!;
       m[b + 4 * row + 3] = shift;
     }
+  }
+}
+
+/** Points [V, 3] of these vertices by the 3x4 rows that begin at `j` of `m`, into `out` [V, 4]. */
+function moveAll(vertices: Uint32Array, points: Float32Array, m: Float64Array, j: number, out: Float32Array): void {
+  const a = m[j]!, b = m[j + 1]!, c = m[j + 2]!, d = m[j + 3]!;
+  const e = m[j + 4]!, f = m[j + 5]!, g = m[j + 6]!, h = m[j + 7]!;
+  const p = m[j + 8]!, q = m[j + 9]!, r = m[j + 10]!, s = m[j + 11]!;
+  for (let k = 0; k < vertices.length; k++) {
+    const v = vertices[k]!, i = 3 * v, o = 4 * v;
+    const x = points[i]!, y = points[i + 1]!, z = points[i + 2]!;
+    out[o] = a * x + b * y + c * z + d;
+    out[o + 1] = e * x + f * y + g * z + h;
+    out[o + 2] = p * x + q * y + r * z + s;
   }
 }

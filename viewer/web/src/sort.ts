@@ -1,5 +1,7 @@
 // Back to front by depth. A Gaussian keeps its place in its triangle's coordinates, so its depth is
 // affine in what the triangle's corners and normal have: three products, and no reading back.
+// Gaussians are walked triangle by triangle, so that a plane stays in registers, memory is read in
+// order, and what a triangle hides is passed over at once.
 import { ONE_SIDED, type Asset } from './asset.ts';
 import type { Vec3 } from './math.ts';
 
@@ -10,26 +12,29 @@ export const CULL_COSINE = -0.4;
 
 export class Sorter {
   readonly order: Uint32Array;
+  private readonly corners: Uint32Array; // [F, 3] where the corners' points begin
+  private readonly ends: Uint32Array; // [F, 2] of a triangle's Gaussians: the two-sided, then the others
+  private readonly members: Uint32Array; // [M] their numbers
+  private readonly places: Float32Array; // [M, 3]
   private readonly depth: Float32Array; // of what is kept,
-  private readonly kept: Uint32Array; // and its numbers
+  private readonly kept: Uint32Array; // its numbers,
+  private readonly buckets: Uint16Array; // and where it goes
   private readonly counts = new Uint32Array(BUCKETS + 1);
-  private readonly plane: Float32Array; // [F, 4] depth of a corner, of two edges, of the normal
-  private readonly hidden: Uint8Array; // [F]
-  private readonly shown: Uint32Array; // the Gaussians that are not wholly transparent
+  private level = -1; // of detail, that the members are of
 
   constructor(
     private readonly asset: Asset,
     private readonly place: Float32Array,
   ) {
-    const triangles = asset.triangles.length / 3;
-    this.order = new Uint32Array(asset.count);
-    this.depth = new Float32Array(asset.count);
-    this.kept = new Uint32Array(asset.count);
-    this.plane = new Float32Array(4 * triangles);
-    this.hidden = new Uint8Array(triangles);
-    const shown: number[] = [];
-    asset.opacities.forEach((opacity, n) => opacity > 0 && shown.push(n));
-    this.shown = Uint32Array.from(shown);
+    const { count, triangles } = asset;
+    this.order = new Uint32Array(count);
+    this.corners = Uint32Array.from(triangles, (vertex) => 4 * vertex);
+    this.ends = new Uint32Array((2 * triangles.length) / 3);
+    this.members = new Uint32Array(count);
+    this.places = new Float32Array(3 * count);
+    this.depth = new Float32Array(count);
+    this.kept = new Uint32Array(count);
+    this.buckets = new Uint16Array(count);
   }
 
   /**
@@ -37,41 +42,12 @@ export class Sorter {
    * points: [V, 4]; forward: away from the eye, any length; eye: where it is; count: level of detail.
    */
   sort(points: Float32Array, forward: Vec3, eye: Vec3, count: number, cull: boolean): number {
-    const { asset, plane, hidden, place, depth, counts, order } = this;
-    const { triangles, corners, flags } = asset;
-    const [fx, fy, fz] = forward;
-    for (let f = 0, i = 0, k = 0; i < triangles.length; f++, i += 3, k += 4) {
-      const a = 4 * triangles[i]!, b = 4 * triangles[i + 1]!, c = 4 * triangles[i + 2]!;
-      const x = points[a]!, y = points[a + 1]!, z = points[a + 2]!;
-      const ex = points[b]! - x, ey = points[b + 1]! - y, ez = points[b + 2]! - z;
-      const gx = points[c]! - x, gy = points[c + 1]! - y, gz = points[c + 2]! - z;
-      const nx = ey * gz - ez * gy, ny = ez * gx - ex * gz, nz = ex * gy - ey * gx;
-      const square = nx * nx + ny * ny + nz * nz;
-      const inverse = square > 1e-24 ? 1 / Math.sqrt(square) : 0;
-      plane[k] = fx * x + fy * y + fz * z;
-      plane[k + 1] = fx * ex + fy * ey + fz * ez;
-      plane[k + 2] = fx * gx + fy * gy + fz * gz;
-      plane[k + 3] = (fx * nx + fy * ny + fz * nz) * inverse;
-      const wx = eye[0] - x, wy = eye[1] - y, wz = eye[2] - z;
-      const toward = (nx * wx + ny * wy + nz * wz) * inverse;
-      hidden[f] =
-        toward < 0 && toward * toward > CULL_COSINE * CULL_COSINE * (wx * wx + wy * wy + wz * wz)
-          ? ONE_SIDED
-          : 0;
-    }
-
-    let least = Infinity, greatest = -Infinity, kept = 0;
-    const { shown, kept: numbers } = this;
-    for (let j = 0; j < shown.length; j++) {
-      const n = shown[j]!;
-      if (n >= count) break;
-      const f = corners[n]!;
-      if (cull && (hidden[f]! & flags[n]!) !== 0) continue;
-      const k = 4 * f, i = 3 * n;
-      const d =
-        plane[k]! + place[i]! * plane[k + 1]! + place[i + 1]! * plane[k + 2]! + place[i + 2]! * plane[k + 3]!;
-      depth[kept] = d;
-      numbers[kept++] = n;
+    if (count !== this.level) this.gather(count);
+    const { depth, buckets, counts, order, kept: numbers } = this;
+    const kept = this.measure(points, forward, eye, cull);
+    let least = Infinity, greatest = -Infinity;
+    for (let j = 0; j < kept; j++) {
+      const d = depth[j]!;
       if (d < least) least = d;
       if (d > greatest) greatest = d;
     }
@@ -80,9 +56,66 @@ export class Sorter {
     // A counting sort; bucket 0 is the farthest.
     const scale = (BUCKETS - 1) / Math.max(greatest - least, 1e-9);
     counts.fill(0);
-    for (let j = 0; j < kept; j++) counts[(((greatest - depth[j]!) * scale) | 0) + 1]!++;
-    for (let bucket = 0; bucket < BUCKETS; bucket++) counts[bucket + 1]! += counts[bucket]!;
-    for (let j = 0; j < kept; j++) order[counts[((greatest - depth[j]!) * scale) | 0]!++] = numbers[j]!;
+    for (let j = 0; j < kept; j++) {
+      const bucket = ((greatest - depth[j]!) * scale) | 0;
+      buckets[j] = bucket;
+      counts[bucket + 1]!++;
+    }
+    for (let bucket = 0, sum = 0; bucket < BUCKETS; bucket++) counts[bucket] = sum += counts[bucket]!;
+    for (let j = 0; j < kept; j++) order[counts[buckets[j]!]!++] = numbers[j]!;
     return kept;
+  }
+
+  /** Depths and numbers of what is not hidden, as the triangles have them; returns how many. */
+  private measure(points: Float32Array, forward: Vec3, eye: Vec3, cull: boolean): number {
+    const { corners, ends, members, places, depth, kept: numbers } = this;
+    const [fx, fy, fz] = forward, [ex, ey, ez] = eye;
+    const hiding = CULL_COSINE * CULL_COSINE;
+    let kept = 0;
+    for (let f = 0, j = 0, i = 0; f < ends.length; f += 2, i += 3) {
+      let end = ends[f + 1]!;
+      if (j === end) continue;
+      const a = corners[i]!, b = corners[i + 1]!, c = corners[i + 2]!;
+      const x = points[a]!, y = points[a + 1]!, z = points[a + 2]!;
+      const px = points[b]! - x, py = points[b + 1]! - y, pz = points[b + 2]! - z;
+      const qx = points[c]! - x, qy = points[c + 1]! - y, qz = points[c + 2]! - z;
+      const nx = py * qz - pz * qy, ny = pz * qx - px * qz, nz = px * qy - py * qx;
+      const square = nx * nx + ny * ny + nz * nz;
+      const next = end;
+      if (cull) {
+        const wx = ex - x, wy = ey - y, wz = ez - z;
+        const toward = nx * wx + ny * wy + nz * wz;
+        if (toward < 0 && toward * toward > hiding * square * (wx * wx + wy * wy + wz * wz)) end = ends[f]!;
+      }
+      if (j < end) {
+        const corner = fx * x + fy * y + fz * z;
+        const first = fx * px + fy * py + fz * pz, second = fx * qx + fy * qy + fz * qz;
+        const normal = square > 1e-24 ? (fx * nx + fy * ny + fz * nz) / Math.sqrt(square) : 0;
+        for (let k = 3 * j; j < end; j++, k += 3) {
+          depth[kept] = corner + places[k]! * first + places[k + 1]! * second + places[k + 2]! * normal;
+          numbers[kept++] = members[j]!;
+        }
+      }
+      j = next;
+    }
+    return kept;
+  }
+
+  /** The Gaussians of a level of detail by triangle; the wholly transparent are left out. */
+  private gather(count: number): void {
+    const { asset, ends, members, places, place } = this;
+    const { corners, flags, opacities } = asset;
+    const group = (n: number) => 2 * corners[n]! + ((flags[n]! & ONE_SIDED) === 0 ? 0 : 1);
+    const shown: number[] = [];
+    for (let n = 0; n < Math.min(count, asset.count); n++) if (opacities[n]! > 0) shown.push(n);
+    ends.fill(0);
+    for (const n of shown) ends[group(n)]!++;
+    for (let g = 0, sum = 0; g < ends.length; g++) [ends[g], sum] = [sum, sum + ends[g]!];
+    for (const n of shown) {
+      const j = ends[group(n)]!++; // from a group's begin to its end
+      members[j] = n;
+      places.set(place.subarray(3 * n, 3 * n + 3), 3 * j);
+    }
+    this.level = count;
   }
 }

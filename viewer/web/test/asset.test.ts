@@ -1,8 +1,9 @@
 import { gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { readAsset } from '../src/asset.ts';
+import { JOINTS, readAsset } from '../src/asset.ts';
 import { neutralCode } from '../src/code.ts';
 import { AssetError } from '../src/container.ts';
+import { quatFromVector } from '../src/math.ts';
 import { Rig } from '../src/rig.ts';
 import { pack, random, syntheticArrays, syntheticBytes, syntheticMetadata } from './synthetic.ts';
 
@@ -82,4 +83,37 @@ test.each(wrong)('%s is told', async (_, spoil, sentence) => {
 
 test('a file that unpacks without end is stopped', async () => {
   await expect(readAsset(new Uint8Array(gzipSync(new Uint8Array(150 * 2 ** 20))))).rejects.toThrow(/unpacks to more/);
+});
+
+test('a vertex between joints is where they would take it, by their weights', async () => {
+  const next = random(11);
+  const code = {
+    ...neutralCode(), head: quatFromVector(0.3, -0.5, 0.2), neck: quatFromVector(0.1, -0.2, 0.1),
+    coefficients: neutralCode().coefficients.map(() => next()),
+  };
+  const posed = async (skin: (v: number, joint: number) => number) => {
+    const arrays = syntheticArrays(40);
+    const drive = arrays['joint_drive']!.data as Float32Array, joints = arrays['joints']!.data as Float32Array;
+    const numbers = random(5);
+    drive.forEach((_, i) => (drive[i] = 0.1 * numbers()));
+    joints.forEach((_, i) => (joints[i] = 0.1 * numbers()));
+    const weights = arrays['skin_weights']!.data as Uint16Array;
+    weights.forEach((_, i) => (weights[i] = skin(Math.floor(i / JOINTS), i % JOINTS)));
+    const rig = new Rig(await readAsset(pack(arrays, syntheticMetadata())));
+    rig.pose(code);
+    return rig.out;
+  };
+  const each = await Promise.all([...Array(JOINTS).keys()].map((own) => posed((_, joint) => (joint === own ? 65535 : 0))));
+  // A third follow one joint alone, though not with the weight 65535; weights need not sum to it.
+  const skin = Array.from({ length: 64 * JOINTS }, (_, i) =>
+    i / JOINTS % 3 < 1 ? (Math.floor(i / JOINTS) % JOINTS === i % JOINTS ? 30000 : 0) : next() < 0.5 ? 0 : Math.floor(9000 * next()) + 1);
+  const mixed = await posed((v, joint) => skin[v * JOINTS + joint]!);
+  for (let v = 0; v < 64; v++) {
+    const row = skin.slice(v * JOINTS, (v + 1) * JOINTS), sum = row.reduce((a, b) => a + b, 0);
+    if (sum === 0) continue;
+    for (let axis = 0; axis < 3; axis++) {
+      const wanted = row.reduce((total, weight, joint) => total + (weight / sum) * each[joint]![4 * v + axis]!, 0);
+      expect(mixed[4 * v + axis]).toBeCloseTo(wanted, 6);
+    }
+  }
 });

@@ -61,6 +61,18 @@ test('a level of detail is a prefix', async () => {
   expect(new Set(order).size).toBe(drawn);
 });
 
+test('a level of detail that comes back is the one that went', async () => {
+  const avatar = await avatarInPose();
+  const sorted = (count: number) => {
+    const drawn = avatar.sorter.sort(avatar.rig.out, [0.2, 0, -1], [0, 0, 1], count, true);
+    return [...avatar.sorter.order.subarray(0, drawn)];
+  };
+  const whole = sorted(500), fewer = sorted(200);
+  expect(new Set(fewer)).toEqual(new Set(whole.filter((n) => n < 200)));
+  expect(sorted(500)).toEqual(whole);
+  expect(sorted(200)).toEqual(fewer);
+});
+
 test('only one-sided Gaussians that face away are left out', async () => {
   const avatar = await avatarInPose();
   avatar.rig.pose(neutralCode());
