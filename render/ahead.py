@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Full, Queue
 from typing import Any, TypeVar
 
+import torch
+
 T = TypeVar("T")
+S = TypeVar("S")
 
 _END = object()
 _LOOK_UP_S = 0.05  # how often a waiting stage looks whether it is still wanted
@@ -43,6 +48,30 @@ def ahead(items: Iterable[T], depth: int = 3) -> Iterator[Iterator[T]]:
     finally:
         unwanted.set()
         worker.join()
+
+
+def mapped(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
+    """function(item) in the order of the items, computed on as many threads as torch uses.
+
+    No more items are taken than the threads have at hand and as many again. For functions that
+    mostly release Python's lock.
+    """
+    count = max(1, torch.get_num_threads())
+    if count == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="mapped") as pool:
+        under_way: deque[Future[S]] = deque()
+        try:
+            for item in items:
+                under_way.append(pool.submit(function, item))
+                if len(under_way) == 2 * count:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
 def _received(ready: Queue[Any], errors: list[BaseException]) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from recon.capture.crop import HeadCrop, head_crop, stable_head_crop
 from recon.capture.frames import Frame
 from recon.capture.landmarks import Face, detect_one
 from recon.capture.matting import foreground_colors, matte_person
+from render.ahead import mapped
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +72,17 @@ def prepare(
         ]
     if shared_crop and crop is None:
         crop = stable_head_crop(np.stack([face.landmarks for face in faces if face]), size)
+
+    def cut_out(pair: tuple[Frame, Face | None]) -> PreparedFrame | None:
+        frame, face = pair
+        if face is None:
+            return None
+        return prepare_frame(frame, face, crop or head_crop(face.landmarks, size))
+
     prepared: list[PreparedFrame] = []
-    for done, (frame, face) in enumerate(zip(frames, faces, strict=True), start=1):
-        if face is not None:
-            prepared.append(prepare_frame(frame, face, crop or head_crop(face.landmarks, size)))
+    for done, made in enumerate(mapped(cut_out, zip(frames, faces, strict=True)), start=1):
+        if made is not None:
+            prepared.append(made)
         if progress:
             progress(done, len(faces))
     if not prepared:

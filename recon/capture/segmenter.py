@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from recon.capture.models import SELFIE_SEGMENTER, locate_model
 from recon.capture.quiet import load_mediapipe, no_native_stderr, no_warnings
 
+# One network for all threads; and what hushes it changes the process, not the thread.
+_one_at_a_time = Lock()
 _BLANK = np.full((64, 64, 3), 127, np.uint8)
 
 
@@ -21,9 +24,11 @@ def person_probability(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     Mean over the picture and its mirror image, whose errors differ at the edges. The network sees
     256 x 256 pixels, so the answer is coarse.
     """
-    segment = _segmenter(os.environ.get(SELFIE_SEGMENTER.environment))
-    mirrored = segment(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
-    return np.clip((segment(np.ascontiguousarray(image)) + mirrored) / 2.0, 0.0, 1.0)
+    with _one_at_a_time:
+        segment = _segmenter(os.environ.get(SELFIE_SEGMENTER.environment))
+        mirrored = segment(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
+        upright = segment(np.ascontiguousarray(image))
+    return np.clip((upright + mirrored) / 2.0, 0.0, 1.0)
 
 
 @lru_cache(maxsize=1)

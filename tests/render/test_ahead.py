@@ -4,8 +4,9 @@ import threading
 import time
 
 import pytest
+import torch
 
-from render.ahead import ahead
+from render.ahead import ahead, mapped
 
 
 def _threads() -> int:
@@ -60,3 +61,41 @@ def test_an_error_of_the_consumer_ends_the_threads():
         next(items)
         raise KeyboardInterrupt
     assert _threads() == 0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_mapped_items_come_in_order_and_few_are_taken_ahead(threads):
+    taken: list[int] = []
+
+    def items():
+        for index in range(40):
+            taken.append(index)
+            yield index
+
+    def late(index: int) -> int:
+        time.sleep(0.002 * (index % 3))
+        return index * index
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        results = mapped(late, items())
+        assert next(results) == 0
+        assert len(taken) <= 2 * threads
+        assert list(results) == [index * index for index in range(1, 40)]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_of_a_mapped_item_comes_in_its_place_and_ends_the_threads():
+    def fragile(index: int) -> int:
+        if index == 5:
+            raise ValueError("five")
+        return index
+
+    seen: list[int] = []
+    with pytest.raises(ValueError, match="five"):
+        for value in mapped(fragile, range(100)):
+            seen.append(value)
+    assert seen == [0, 1, 2, 3, 4]
+    assert not [t for t in threading.enumerate() if t.name.startswith("mapped")]
