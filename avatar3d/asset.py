@@ -83,7 +83,8 @@ def read_avatar(path: Path, head: HeadModel | None = None) -> Avatar:
 # By a head's hash: former versions of it with the same vertices, triangles and identity modes, on
 # which avatars were made that open on it unchanged.
 _FORMER_HEADS = {
-    "41e67e4ed9fc52af59dfc011612601fc4a6755c660620735c6b5f7c2e47b4f2c": (
+    "a0e94d6c565db921d6cbc500d8d20a8c8c35baef8ab9ea8ec75f1a21892cfe38": (
+        "41e67e4ed9fc52af59dfc011612601fc4a6755c660620735c6b5f7c2e47b4f2c",
         "49216f309a7f0c2e5902353df9cfa1a463b875336cf478d7c6edab77a17b52e4",
     ),
 }

@@ -408,8 +408,12 @@ def _landmarks(
     bare: HeadModel, base: HeadModel, placed: np.ndarray, scale: float
 ) -> dict[str, torch.Tensor]:
     """The 478 and the 68 where the default head, laid over FLAME, has them."""
-    corners = base.triangles[base.landmark_triangles].numpy()
-    points = np.einsum("lk,lkc->lc", base.landmark_barycentrics.double().numpy(), placed[corners])
+
+    def places(triangle: torch.Tensor, barycentrics: torch.Tensor) -> np.ndarray:
+        corners = placed[base.triangles[triangle].numpy()]
+        return np.einsum("lk,lkc->lc", barycentrics.double().numpy(), corners)
+
+    points = places(base.landmark_triangles, base.landmark_barycentrics)
     opened = bare.vertices(None, open_mouth(bare)).double().numpy()
     triangle = torch.zeros(478, dtype=torch.int64)
     barycentrics = torch.zeros(478, 3)
@@ -420,25 +424,15 @@ def _landmarks(
         index = list(indices)
         found = nearest_surface(bare, opened, points[index], parts)
         triangle[index], barycentrics[index] = found
-    ibug = _same_points(base)
+    ibug = places(base.ibug_triangles, base.ibug_barycentrics)
+    ibug_triangle, ibug_barycentrics = nearest_surface(bare, opened, ibug, skin)
     return {
         "landmark_triangles": triangle,
         "landmark_barycentrics": barycentrics,
         "landmark_offsets": base.landmark_offsets * scale,
-        "ibug_triangles": triangle[ibug],
-        "ibug_barycentrics": barycentrics[ibug],
+        "ibug_triangles": ibug_triangle,
+        "ibug_barycentrics": ibug_barycentrics,
     }
-
-
-def _same_points(base: HeadModel) -> torch.Tensor:
-    """Which of the 478 each of the 68 is on the default head: the nearest."""
-
-    def places(triangle: torch.Tensor, barycentrics: torch.Tensor) -> torch.Tensor:
-        return torch.einsum("lk,lkc->lc", barycentrics, base.neutral[base.triangles[triangle]])
-
-    ibug = places(base.ibug_triangles, base.ibug_barycentrics)
-    all_points = places(base.landmark_triangles, base.landmark_barycentrics)
-    return torch.cdist(ibug, all_points[:468]).argmin(1)
 
 
 def _mirror(points: np.ndarray) -> np.ndarray:

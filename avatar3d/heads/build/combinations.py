@@ -31,6 +31,10 @@ _YIELDS = [
 # What comes in besides: (of two, the shape, how much).
 _BRINGS = [
     ("eyeBlinkLeft", "eyeSquintLeft", "cheekSquintLeft", 0.3),  # eyes squeezed shut
+    # The ring of the lips holds an opening jaw's mouth small and round; what it closes, mouthClose
+    # need not.
+    ("mouthPucker", "jawOpen", "mouthClose", 0.25),
+    ("mouthPucker", "mouthClose", "mouthClose", -0.25),
 ]
 
 

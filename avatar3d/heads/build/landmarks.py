@@ -1,4 +1,4 @@
-"""Names of landmarks: groups of the 478 of MediaPipe's face mesh and the 68 of iBUG among them.
+"""Names of landmarks: groups of the 478 of MediaPipe's face mesh, and the 68 of iBUG by them.
 
 The indices are the detector's public numbering; the positions come from our own measurements.
 Subject's left = +X. Loops run through a half (x >= 0) of the face.
@@ -58,14 +58,33 @@ LOWER_LIP = [
     146, 91, 181, 84, 17, 314, 405, 321, 375, 95, 88, 178, 87, 14, 317, 402, 318, 324,
     96, 89, 179, 86, 15, 316, 403, 319, 325, 77, 90, 180, 85, 16, 315, 404, 320, 307,
 ]  # fmt: skip
-IBUG = [
-    127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356, 70, 63, 105,
-    66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305, 33, 160, 158, 133, 153,
-    144, 362, 385, 387, 263, 373, 380, 61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82,
-    13, 312, 308, 317, 14, 87,
+# The subject's right outline from the temple to the chin.
+JAW_LINE = [54, 21, 162, 127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152]
+# iBUG's 17 to 67; its jaw line, 0 to 16, lies at other places (`jaw_line`).
+IBUG_INNER = [
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305, 33, 160,
+    158, 133, 153, 144, 362, 385, 387, 263, 373, 380, 61, 39, 37, 0, 267, 269, 291, 405, 314, 17,
+    84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
 ]  # fmt: skip
 # 468..472: the subject's right iris (centre, then four rim points), 473..477: the left.
 RIGHT_IRIS, LEFT_IRIS = range(468, 473), range(473, 478)
+
+JAW_POINTS = 17
+
+
+def jaw_line(face: NDArray[np.float64]) -> NDArray[np.float64]:
+    """iBUG's 0 to 16 on the 468 landmarks of a face, [17, 3]: evenly along the outline, from the
+    height of the eyes (y = 0) on the subject's right under the chin to the left."""
+    line = face[JAW_LINE]
+    above = int(np.flatnonzero(line[:, 1] > 0.0)[-1])
+    share = line[above, 1] / (line[above, 1] - line[above + 1, 1])
+    line[above] += share * (line[above + 1] - line[above])
+    line = line[above:]
+    way = np.concatenate([[0.0], np.linalg.norm(np.diff(line, axis=0), axis=1).cumsum()])
+    steps = np.linspace(0.0, way[-1], JAW_POINTS // 2 + 1)
+    right = np.stack([np.interp(steps, way, line[:, k]) for k in range(3)], axis=1)
+    return np.concatenate([right, right[-2::-1] * (-1.0, 1.0, 1.0)])
+
 
 STATISTICS_PATH = Path(__file__).with_name("statistics.safetensors")
 

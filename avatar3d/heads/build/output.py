@@ -40,6 +40,25 @@ def landmark_points(head: Head, statistics: lm.Statistics) -> tuple[Indices, Poi
     return triangles, weights
 
 
+def ibug_points(
+    head: Head, statistics: lm.Statistics, triangles: Indices, barycentrics: Points
+) -> tuple[Indices, Points]:
+    """Triangles [68] and barycentrics [68, 3] of iBUG's landmarks, given those of the 478."""
+    mesh = head.mesh
+    skin = np.isin(mesh.parts, [PARTS.index(name) for name in ("face", "scalp", "neck")])
+    centre = np.array([0.0, -0.05, -0.03])  # well inside: each ray from here leaves the skin once
+    jaw = located(
+        mesh.vertices - centre,
+        mesh.triangles,
+        np.flatnonzero(skin),
+        lm.jaw_line(statistics.resting_face()) - centre,
+    )
+    return (
+        np.concatenate([jaw[0], triangles[lm.IBUG_INNER]]),
+        np.concatenate([jaw[1], barycentrics[lm.IBUG_INNER]]),
+    )
+
+
 def iris_points(statistics: lm.Statistics) -> Points:
     """The ten iris landmarks on the eyeballs [10, 3], in the detector's order."""
     flip = np.array([-1.0, 1.0, 1.0])
@@ -116,6 +135,7 @@ def save_head(
     identity_values, identity_scale = quantised(identity[0])
     expression_values, expression_scale = quantised(expression)
     together, amounts = combinations()
+    ibug = ibug_points(head, statistics, triangles, barycentrics)
     arrays = {
         "neutral": mesh.vertices.astype(np.float32),
         "triangles": mesh.triangles.astype(np.int16),
@@ -133,8 +153,8 @@ def save_head(
         "landmark_triangles": triangles.astype(np.int32),
         "landmark_barycentrics": barycentrics.astype(np.float32),
         "landmark_offsets": offsets.astype(np.float32),
-        "ibug_triangles": triangles[lm.IBUG].astype(np.int32),
-        "ibug_barycentrics": barycentrics[lm.IBUG].astype(np.float32),
+        "ibug_triangles": ibug[0].astype(np.int32),
+        "ibug_barycentrics": ibug[1].astype(np.float32),
         "mirror": mesh.mirror.astype(np.int32),
         "combinations": together.astype(np.int32),
         "combination_amounts": amounts.astype(np.float32),

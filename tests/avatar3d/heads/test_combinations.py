@@ -17,6 +17,7 @@ from recon.track.observation import GAPS
 
 MM = 1e-3
 LEFT_LIDS = np.array(GAPS[7:14])
+CLOSE = ARKIT_INDEX["mouthClose"]
 LOOKS = ("eyeLookDownLeft", "eyeLookUpLeft", "eyeWideLeft", "eyeSquintLeft")
 
 
@@ -61,6 +62,16 @@ def test_a_pucker_with_a_funnel_or_an_open_jaw_leaves_a_mouth_and_no_slit(head: 
     for code in ({"mouthFunnel": 1.0}, {"jawOpen": 1.0}, {"mouthFunnel": 1.0, "jawOpen": 0.4}):
         points = landmarks(head, mouthPucker=1.0, **code)[lm.LIP_INNER]  # one half
         assert points[:, 0].max() > 8.5 * MM, code
+
+
+@pytest.mark.parametrize("jaw", [0.3, 0.7, 1.0])
+def test_a_pucker_rounds_an_open_mouth_and_leaves_closed_lips_closed(head: HeadModel, jaw: float):
+    points = landmarks(head, mouthPucker=1.0, jawOpen=jaw)
+    height = points[13, 1] - points[14, 1]
+    assert 3 * MM < height < 1.2 * 2 * points[lm.LIP_INNER, 0].max()
+    code = ExpressionCode.from_named(mouthPucker=1.0, jawOpen=jaw, mouthClose=jaw).coefficients
+    weights = shape_weights(code, *(torch.from_numpy(value) for value in combinations()))
+    torch.testing.assert_close(weights[CLOSE], code[CLOSE], atol=1e-6, rtol=0)
 
 
 def test_no_weight_of_a_shape_turns_negative():

@@ -129,6 +129,22 @@ def test_landmarks_lie_on_the_measured_face(head: HeadModel):
     assert surface[468, 0] < 0 < surface[473, 0]
 
 
+def test_the_68_have_a_jaw_line_of_even_steps_from_eye_height_to_the_chin(head: HeadModel):
+    corners = head.neutral[head.triangles[head.ibug_triangles]]
+    points = torch.einsum("lk,lkc->lc", head.ibug_barycentrics, corners)
+    jaw = points[:17]
+    steps = (jaw[1:] - jaw[:-1]).norm(dim=1)
+    assert (steps - steps.mean()).abs().max() < 0.1 * steps.mean()
+    assert abs(float(jaw[0, 1])) < 1 * MM
+    assert float(jaw[:, 1].argmin()) == 8
+    # The others are points that MediaPipe's face mesh has too.
+    seen = landmarks(head, head.neutral.numpy())
+    nearest = torch.cdist(points[17:].double(), torch.from_numpy(seen).double()).min(1).values
+    assert nearest.max() < 1e-6
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(jaw.flip(0) * flip, jaw, atol=2e-5, rtol=0)
+
+
 def covered(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Which points [N, 3] have a triangle [F, 3, 3] before them, seen from the front."""
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
