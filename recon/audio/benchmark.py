@@ -40,7 +40,7 @@ from recon.audio.head_measures import measures_by_channel
 from recon.audio.material import Lesson, correlation
 from recon.audio.measures import MEASURES
 from recon.audio.outputs import CLOSURE, COUNT, run
-from recon.audio.pretrain import Trunk
+from recon.audio.pretrain import pretrain
 from recon.audio.train import REPLAY_CHUNKS, Material, material, predictor, recipe
 from recon.benchmark.report import Column, Report, Row, make_report, markdown_table
 
@@ -103,7 +103,9 @@ def _people(
     data: Path, clean: VoiceModel, config: AudioConfig, notes: list[str]
 ) -> tuple[list[Row], dict[str, float]]:
     head = load_head("default")
-    found = material(data, clean.network)
+    # The gentle steps replay synthetic speech through the head that it had: the trunk as pretrained.
+    trunk = pretrain() if config.cross_validate and shutil.which("espeak-ng") else None
+    found = material(data, (trunk or clean).network)
     everybody = found.of("research")
     strangers = [one for one in everybody if not one.clean]
     predict = predictor(clean.network, clean.calibration)
@@ -115,9 +117,7 @@ def _people(
         "constant mean": cross_validate(constant, everybody, head),
     }
     notes.append(_split(found, strangers))
-    if config.cross_validate and shutil.which("espeak-ng"):
-        trunk = Trunk()
-        trunk.network.load_state_dict(clean.network.state_dict())
+    if trunk is not None:
         spoken = corpus(REPLAY_CHUNKS)
 
         def research(taught: list[Lesson]) -> Predictor:

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -44,6 +44,11 @@ _CLOSED_ABOVE_LOWEST = (
 )
 _SPEECH_LOUDNESS = -0.9  # the loudness feature; below are pauses
 _OFFSETS = np.arange(-20, 16)  # frames of 20 ms: -0.4 to 0.3 s
+# Of the seven measures, those that tell where the sound lies: by a network of synthetic speech, and
+# by a regression on real mouths.
+_KNOWN_TO_SPEECH = np.array([0.5, 0.0, 0.25, 0.0, 0.0, 0.25, 0.0])
+_KNOWN_TO_MOUTHS = np.array([0.2, 0.1, 0.2, 0.04, 0.1, 0.2, 0.1]) / 0.94
+_ALIGNING_RIDGE = 1000.0  # frames
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Lesson:
     seen: Bool[np.ndarray, " T"]  # there is a picture
     speaking: Bool[np.ndarray, " T"]
     offset_s: float = 0.0  # by how much the pictures were moved against the sound
+    raw: Lesson | None = None  # the lesson as it was read, where the pictures were moved
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -72,7 +78,8 @@ class Lesson:
             measures=self.measures[at],
             channels=self.channels[at],
             closed=self.closed[at],
-            offset_s=frames * FRAME_S,
+            offset_s=self.offset_s + frames * FRAME_S,
+            raw=self.raw or self,
         )
 
 
@@ -133,12 +140,44 @@ def aligned(lesson: Lesson, network: VoiceNetwork) -> tuple[Lesson, dict[str, An
     sound that comes late. Opening and lower lip, which that network knows best, decide.
     """
     said = run(network, lesson.bands)[0][:, MEASURES]
+    return best_offset(lesson, said, _KNOWN_TO_SPEECH)
+
+
+def aligned_by_others(
+    lessons: list[Lesson], network: VoiceNetwork, rounds: int = 2
+) -> tuple[list[Lesson], dict[str, dict[str, Any]]]:
+    """Offsets once more, by what the other people's mouths say: nobody is aligned by themselves.
+
+    Real mouths tell all seven measures, so the agreement peaks where that of synthetic speech is
+    flat. Each round regresses the measures on the network's hidden state over everybody else.
+    """
+    hidden = {one.sha256: run(network, one.bands)[1].astype(np.float64) for one in lessons}
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(rounds):
+        sums = {one.sha256: _Sums.of(hidden[one.sha256][one.seen], one) for one in lessons}
+        moved = []
+        for one in lessons:
+            others = [sums[other.sha256] for other in lessons if other.identity != one.identity]
+            said = hidden[one.sha256] @ sum(others[1:], others[0]).regression()
+            best, found[one.sha256] = best_offset(one.raw or one, said, _KNOWN_TO_MOUTHS)
+            moved.append(best)
+        lessons = moved
+    return lessons, found
+
+
+def best_offset(
+    lesson: Lesson, said: Float[np.ndarray, "T 7"], weights: Float[np.ndarray, " 7"]
+) -> tuple[Lesson, dict[str, Any]]:
+    """The lesson moved to where it agrees best with the measures that somebody `said` of its sound.
+
+    `weights` of the measures sum to 1.
+    """
     curve = np.zeros(len(_OFFSETS))
     for index, shift in enumerate(_OFFSETS):
-        moved = lesson.moved(int(shift))
-        for measure, weight in ((0, 0.5), (2, 0.25), (5, 0.25)):
-            curve[index] += weight * correlation(
-                said[lesson.seen, measure], moved.measures[lesson.seen, measure]
+        moved = lesson.moved(int(shift)).measures
+        for measure in np.flatnonzero(weights):
+            curve[index] += weights[measure] * correlation(
+                said[lesson.seen, measure], moved[lesson.seen, measure]
             )
     best = int(curve.argmax())
     found = {
@@ -147,6 +186,30 @@ def aligned(lesson: Lesson, network: VoiceNetwork) -> tuple[Lesson, dict[str, An
         "at_zero": float(curve[list(_OFFSETS).index(0)]),
     }
     return lesson.moved(int(_OFFSETS[best])), found
+
+
+class _Sums(NamedTuple):
+    """What a regression of the measures on hidden states needs of one lesson."""
+
+    count: int
+    x: np.ndarray  # [W]
+    y: np.ndarray  # [7]
+    xx: np.ndarray  # [W, W]
+    xy: np.ndarray  # [W, 7]
+
+    @staticmethod
+    def of(hidden: np.ndarray, lesson: Lesson) -> _Sums:
+        y = lesson.measures[lesson.seen].astype(np.float64)
+        return _Sums(len(y), hidden.sum(0), y.sum(0), hidden.T @ hidden, hidden.T @ y)
+
+    def __add__(self, other: tuple) -> _Sums:
+        return _Sums(*(mine + theirs for mine, theirs in zip(self, other)))
+
+    def regression(self) -> Float[np.ndarray, "W 7"]:
+        """Ridge, without the constant: correlations do not ask for it."""
+        gram = self.xx - np.outer(self.x, self.x) / self.count
+        moved = self.xy - np.outer(self.x, self.y) / self.count
+        return np.linalg.solve(gram + _ALIGNING_RIDGE * np.eye(len(gram)), moved)
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -28,7 +28,7 @@ from recon.audio.corpus import Corpus, corpus
 from recon.audio.crossvalidate import Prediction, Predictor, best_threshold
 from recon.audio.finetune import FinetuneConfig, finetune
 from recon.audio.head_measures import measures_of_coefficients
-from recon.audio.material import Lesson, aligned, lessons
+from recon.audio.material import Lesson, aligned, aligned_by_others, lessons
 from recon.audio.onnx_file import write_onnx
 from recon.audio.outputs import CLOSURE, COUNT, MEASURES, run
 from recon.audio.pretrain import PretrainConfig, Speech, Trunk, pretrain
@@ -45,8 +45,7 @@ REPLAY_CHUNKS = 4  # of the corpus: enough that the trunk does not forget
 
 # GRID's eighteen seconds are six people: the head of synthetic speech is corrected, not replaced.
 CLEAN = FinetuneConfig(steps=0, ridge=1000.0, toward_synthetic=True)
-# Gentle steps on top (FinetuneConfig.steps) cost minutes a fold; the closed form costs seconds.
-RESEARCH = FinetuneConfig(steps=0, ridge=1000.0)
+RESEARCH = FinetuneConfig(steps=100, ridge=1000.0)
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,16 @@ class Material:
     """Lessons whose sound is laid on their pictures, and those left out with why."""
 
     lessons: list[Lesson]
+    clean: list[Lesson]  # of clean licence, aligned by synthetic speech alone
     offsets: dict[str, dict[str, float]]
     left_out: list[str]
 
     def of(self, name: ModelName) -> list[Lesson]:
-        return [lesson for lesson in self.lessons if lesson.clean or name == "research"]
+        return self.clean if name == "clean" else self.lessons
 
 
 def material(data: Path, network: VoiceNetwork) -> Material:
-    """The clips of `data`, aligned by a network that knows synthetic speech."""
+    """The clips of `data`, aligned by a network that knows synthetic speech, then by each other."""
     kept, offsets, left_out = [], {}, []
     for lesson in lessons(data):
         moved, found = aligned(lesson, network)
@@ -71,7 +71,10 @@ def material(data: Path, network: VoiceNetwork) -> Material:
             left_out.append(lesson.sha256[:8])
         else:
             kept.append(moved)
-    return Material(kept, offsets, left_out)
+    clean = [lesson for lesson in kept if lesson.clean]
+    kept, found = aligned_by_others(kept, network)
+    offsets |= {sha256[:8]: one for sha256, one in found.items()}
+    return Material(kept, clean, offsets, left_out)
 
 
 def recipe(

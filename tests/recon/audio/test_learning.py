@@ -21,7 +21,7 @@ from recon.audio.crossvalidate import (
     loudness,
     score,
 )
-from recon.audio.material import Lesson, aligned, correlation
+from recon.audio.material import Lesson, aligned, aligned_by_others, correlation
 from recon.audio.outputs import MEASURES, UNTAUGHT, run
 from recon.audio.personal import agreement, personalise, refit, targets
 from tests.avatar3d.audio.voices import random_voice
@@ -133,6 +133,20 @@ def test_the_offset_of_the_sound_is_found(shift: int) -> None:
     assert found["offset_s"] == pytest.approx(-0.02 * shift)
     inside = slice(50, -50)
     np.testing.assert_allclose(moved.measures[inside], clip.measures[inside])
+
+
+def test_the_others_find_offsets_that_nobody_knew() -> None:
+    """Shifted clips come back to their places by what the rest of the people say, none by itself."""
+    shifts = dict(zip((one.sha256 for one in PEOPLE), (-6, 0, 3, 0, 0)))
+    shifted = [replace(one.moved(shifts[one.sha256]), raw=None) for one in PEOPLE]
+    found = aligned_by_others(shifted, VOICE.network)[1]
+    assert {key: round(one["offset_s"] / 0.02) for key, one in found.items()} == {
+        key: -shift for key, shift in shifts.items()
+    }
+    noise = np.random.default_rng(0).standard_normal(PEOPLE[0].measures.shape)
+    liar = replace(PEOPLE[0], identity="e", measures=noise.astype(np.float32))
+    alone = aligned_by_others([liar, *PEOPLE[1:]], VOICE.network)[1][liar.sha256]
+    assert alone["agreement"] < 0.2  # its own noise was not learned
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
