@@ -1,6 +1,7 @@
 """Photometric refinement: a few hundred steps that make the avatar match its support frames.
 
-L1 + SSIM on the matted crop and L1 on the matte, one frame a step, attributes under Adam. Pose and
+L1 + SSIM on the matted crop, L1 on the matte and on how much fine detail there is
+(`recon.fit.texture`), one frame a step, attributes under Adam. Pose and
 code of the frame are refined with it, because landmarks alone leave more than a decibel behind.
 """
 
@@ -29,6 +30,7 @@ from recon.fit.regularity import Smoothness
 from recon.fit.shots import Shots
 from recon.fit.start import Start
 from recon.fit.target import BACKGROUNDS
+from recon.fit.texture import texture_energy
 from render.losses import photometric_loss
 from render.rasterize import rasterize
 
@@ -79,7 +81,10 @@ def refine(
         rendering = rasterize(gaussians, shot.camera, background=shot.background)
         loss = photometric_loss(rendering.colors, shot.picture, config.ssim_weight)
         alpha_loss = ((rendering.alpha - shot.matte).abs() * shot.weight).sum()
-        (loss + config.alpha_weight * alpha_loss).backward()
+        texture = (texture_energy(rendering.colors) - shot.texture).abs()
+        texture_loss = (texture * shot.texture_weight).sum()
+        total = loss + config.alpha_weight * alpha_loss + config.texture_weight * texture_loss
+        total.backward()
         model.step(decay)
         if refine_pose:
             pose.step(decay)

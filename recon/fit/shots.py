@@ -13,6 +13,7 @@ from torch import Tensor
 from avatar3d.camera import Camera
 from recon.fit.observation import Observation
 from recon.fit.target import BACKGROUNDS, person_target
+from recon.fit.texture import texture_energy, texture_weight
 from render.losses import PreparedTarget
 
 _STRIDE = 8  # px of the detail between places where a close-up may be centred
@@ -24,6 +25,8 @@ class Shot(NamedTuple):
     picture: PreparedTarget
     matte: Tensor  # [S, S]
     weight: Tensor  # [S, S], sums to 1 over the valid pixels
+    texture: Tensor  # [s, s], `texture_energy` of the picture
+    texture_weight: Tensor  # [s, s], sums to 1
     camera: Camera
     background: Tensor  # [3]
 
@@ -81,10 +84,14 @@ def _shot(observation: Observation, camera: Camera, backdrop: int) -> Shot:
     """Of an observation that is `continued` where nothing was seen."""
     valid = torch.from_numpy(observation.valid.astype(np.float32))
     background = BACKGROUNDS[backdrop]
+    picture = person_target(observation, background)
+    matte = torch.from_numpy(observation.matte)
     return Shot(
-        picture=person_target(observation, background),
-        matte=torch.from_numpy(observation.matte),
+        picture=picture,
+        matte=matte,
         weight=valid / valid.sum(),
+        texture=texture_energy(torch.from_numpy(picture.pixels).view(picture.shape)),
+        texture_weight=texture_weight(matte, valid),
         camera=camera,
         background=torch.tensor(background),
     )
