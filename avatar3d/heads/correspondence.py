@@ -19,6 +19,7 @@ from torch import Tensor
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.container import read_container, write_container
 from avatar3d.errors import UserError
+from avatar3d.heads.contour import FACE_OVAL
 from avatar3d.heads.fitting.alignment import Similarity, align
 from avatar3d.heads.fitting.distance import closest_points, nearby_points
 from avatar3d.heads.fitting.registration import outward_normals, register_to_scan
@@ -32,10 +33,6 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     ("right_eyeball",),
     ("upper_teeth", "lower_teeth", "gums", "tongue"),
 )
-FACE_OVAL = frozenset((
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-))  # fmt: skip
 _JAW_OPEN = 0.4  # of jawOpen, about 12 mm between the lips
 JAW_NAMES = ("flameJawX", "flameJawY", "flameJawZ")
 _JAW_OPEN_RADIANS = 0.15

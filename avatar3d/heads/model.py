@@ -126,9 +126,31 @@ class HeadModel:
         """Posed vertices in the world, [..., V, 3] metres."""
         return self.rig(identity).pose(code)
 
-    def landmarks(self, identity: Tensor | None, code: ExpressionCode) -> Tensor:
-        """MediaPipe's 478 landmarks in the world, [..., 478, 3] metres, as the detector sees them."""
-        return LandmarkRig(self, identity).pose(code)
+    def landmarks(
+        self, identity: Tensor | None, code: ExpressionCode, *, seen_from: Tensor | None = None
+    ) -> Tensor:
+        """MediaPipe's 478 landmarks in the world, [..., 478, 3] metres, as the detector sees them.
+
+        With a camera's centre `seen_from` [..., 3] the outline slides to where the face ends in the
+        picture, which MediaPipe's own does not do.
+        """
+        if seen_from is None:
+            return LandmarkRig(self, identity).pose(code)
+        from avatar3d.heads.contour import SlidingLandmarks
+
+        return SlidingLandmarks(self, identity, "mediapipe").pose(code, seen_from)
+
+    def ibug_landmarks(
+        self, identity: Tensor | None, code: ExpressionCode, *, seen_from: Tensor | None = None
+    ) -> Tensor:
+        """iBUG's 68 landmarks in the world, [..., 68, 3] metres.
+
+        Seen by a camera whose centre is at `seen_from` [..., 3] in the world (`Camera.position()`),
+        the jaw line (0 to 16) slides to where the face ends in its picture.
+        """
+        from avatar3d.heads.contour import SlidingLandmarks
+
+        return SlidingLandmarks(self, identity, "ibug").pose(code, seen_from)
 
 
 class LandmarkRig:

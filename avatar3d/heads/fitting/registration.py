@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from avatar3d.geometry import (
     rotation_vector_to_quaternion,
     vertex_normals,
 )
+from avatar3d.heads.contour import IBUG_JAW, SlidingLandmarks
 from avatar3d.heads.fitting.alignment import Similarity, align
 from avatar3d.heads.fitting.distance import closest_points, nearby_points
 from avatar3d.heads.model import PART_INDEX, HeadModel, LandmarkRig
@@ -109,6 +110,7 @@ def register_to_views(
     landmarks_px: Tensor,
     cameras: Sequence[Camera],
     *,
+    kind: Literal["mediapipe", "ibug"] = "mediapipe",
     indices: Sequence[int] | None = None,
     weights: Tensor | None = None,
     with_expression: bool = True,
@@ -116,10 +118,12 @@ def register_to_views(
 ) -> ViewsFit:
     """Fit identity, pose and expression to landmarks [views, L, 2] px in calibrated pictures.
 
-    `indices` [L] say which of the 478 they are (all, in order, if not given); `weights` [views, L]
-    are 0 where one is hidden. Modes keep their unit variance and coefficients 0 to 1 as priors.
+    They are MediaPipe's 478 or iBUG's 68 (`kind`), whose jaw line is another one in every picture;
+    `indices` [L] say which of them (all, in order, if not given); `weights` [views, L] are 0 where
+    one is hidden. Modes keep their unit variance and coefficients 0 to 1 as priors.
     """
-    index = torch.arange(478) if indices is None else torch.as_tensor(list(indices))
+    every = 478 if kind == "mediapipe" else 68
+    index = torch.arange(every) if indices is None else torch.as_tensor(list(indices))
     if landmarks_px.shape != (len(cameras), len(index), 2):
         raise ValueError(
             f"expected landmarks of shape [{len(cameras)}, {len(index)}, 2], got "
@@ -127,10 +131,14 @@ def register_to_views(
         )
     share = torch.ones(landmarks_px.shape[:2]) if weights is None else weights.float()
     seen = _triangulate(landmarks_px.double(), cameras, share.double())
-    rest = head.landmarks(None, ExpressionCode.neutral())[index].double().numpy()
+    rig = SlidingLandmarks(head, None, kind)
+    rest = rig.pose(ExpressionCode.neutral(), None)[index].double().numpy()
     sure = (share > 0).sum(0).numpy() >= 2
+    if kind == "ibug":
+        sure &= ~np.isin(index.numpy(), IBUG_JAW)  # no point in space
     if sure.sum() < 4:
         raise ValueError("at least 4 landmarks must be seen by at least 2 cameras each")
+    eyes = torch.stack([camera.position() for camera in cameras]).float()
     begin = align(rest[sure], seen[sure], with_scale=False)
     turned = matrix_to_quaternion(torch.from_numpy(begin.rotation)).float()
 
@@ -147,8 +155,12 @@ def register_to_views(
         return ExpressionCode(raw, rotation, origin + 0.1 * shift, still)
 
     def residuals_px() -> Tensor:
-        points = LandmarkRig(head, identity).pose(code_now())[index]
-        return torch.stack([_project(points, camera) for camera in cameras]) - landmarks_px.float()
+        if kind == "mediapipe":
+            seen_alike = LandmarkRig(head, identity).pose(code_now())
+            points = [seen_alike[index]] * len(cameras)
+        else:
+            points = SlidingLandmarks(head, identity, kind).pose(code_now(), eyes)[:, index]
+        return torch.stack(list(map(_project, points, cameras))) - landmarks_px.float()
 
     optimiser = torch.optim.LBFGS(
         unknowns, max_iter=iterations, history_size=30, line_search_fn="strong_wolfe"
