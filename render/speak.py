@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +27,8 @@ from avatar3d.errors import UserError
 from avatar3d.files import temporary_folder
 from avatar3d.gaussians import Gaussians
 from avatar3d.motion import Motion
-from avatar3d.optional import require
 from render.commands import check_output, check_rate, check_size
+from render.window import Window
 
 MOTION_SUFFIXES = (".npz", ".csv")
 _VIDEO_SOUND_HZ = 48_000  # what every player takes
@@ -182,7 +178,9 @@ def perform_live(
     warm_up()
     next(frames(avatar, [ExpressionCode.neutral()], camera))  # compiles what is left
     with contextlib.ExitStack() as stack:
-        show = show or stack.enter_context(Window())
+        show = show or stack.enter_context(
+            Window(_WINDOW, "write a video with --audio and -o instead")
+        )
         heard = stack.enter_context(Microphone()) if microphone is None else microphone
         for samples in heard:
             codes = driver.push(samples)
@@ -190,45 +188,6 @@ def perform_live(
                 next(frames(avatar, [codes.at(len(codes.coefficients) - 1)], camera))
             ):
                 return
-
-
-@dataclass
-class Window:
-    """A window that shows pictures; false when the user has closed it."""
-
-    name: str = _WINDOW
-
-    def __enter__(self) -> Window:
-        cv2 = require("cv2", extra="recon")
-        if not _has_display():
-            raise UserError(
-                "no window can be opened on this machine (it has no display); write a video with "
-                "--audio and -o instead"
-            )
-        cv2.namedWindow(self.name)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        cv2 = require("cv2", extra="recon")
-        with contextlib.suppress(cv2.error):
-            cv2.destroyWindow(self.name)
-
-    def __call__(self, picture: np.ndarray) -> bool:
-        cv2 = require("cv2", extra="recon")
-        cv2.imshow(self.name, picture[..., ::-1])
-        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
-            return False
-        return cv2.getWindowProperty(self.name, cv2.WND_PROP_VISIBLE) >= 1
-
-
-def _has_display() -> bool:
-    """Tried in another process: without a display, Qt below OpenCV does not raise, it aborts."""
-    if sys.platform.startswith("linux") and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
-        return False
-    command = [sys.executable, "-c", "import cv2; cv2.namedWindow('probe')"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class _AsTheyAre:

@@ -177,7 +177,7 @@ def _open_sink(
     from recon.driving import sinks
 
     if to == "window":
-        return sinks.Window(avatar, size_px)
+        return sinks.WindowSink(avatar, size_px)
     if to == "virtual-camera":
         return sinks.VirtualCamera(avatar, size_px)
     if to == "csv":

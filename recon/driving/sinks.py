@@ -17,9 +17,9 @@ from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES, ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.motion import Motion
 from avatar3d.optional import require
-from recon.capture.opencv import cv2
 from render.frames import to_uint8
 from render.rasterize import rasterize, warm_up
+from render.window import Window
 
 OSC_PORT = 39539  # where VMC programs listen
 VIEWER_PORT = 8321
@@ -48,28 +48,22 @@ class _Drawn:
         return to_uint8(drawn.colors)
 
 
-class Window(_Drawn):
+class WindowSink(_Drawn):
     """A window on this machine; Esc or q closes it."""
 
-    NAME = "avatar3d"
-
     def __init__(self, avatar: Avatar, size_px: int) -> None:
-        try:
-            cv2.namedWindow(self.NAME)
-        except cv2.error:
-            raise UserError(
-                "no window can be opened here (no display, or an OpenCV without windows); use "
-                "--to video, or --to viewer with `avatar3d view` running"
-            ) from None
+        self._window = Window(
+            "avatar3d", "use --to video, or --to viewer with `avatar3d view` running"
+        )
+        self._window.__enter__()
         super().__init__(avatar, size_px)
 
     def send(self, code: ExpressionCode, time_s: float) -> bool:
         del time_s
-        cv2.imshow(self.NAME, self.picture(code)[..., ::-1])
-        return cv2.waitKey(1) not in (27, ord("q"))
+        return self._window(self.picture(code))
 
     def close(self) -> None:
-        cv2.destroyWindow(self.NAME)
+        self._window.__exit__()
 
 
 class VirtualCamera(_Drawn):

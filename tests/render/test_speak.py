@@ -16,8 +16,8 @@ from avatar3d.audio.driver import VoiceDriver
 from avatar3d.audio.style import Style
 from avatar3d.cli import main
 from avatar3d.errors import UserError
-from render import speak as module
 from render.speak import perform_live, speak
+from render.window import Window
 from tests.avatar3d.audio.voices import babble, random_voice, write_sound
 from tests.support.avatars import plain_avatar
 
@@ -145,5 +145,8 @@ def test_no_display_is_a_sentence(monkeypatch: pytest.MonkeyPatch, display: str 
         monkeypatch.delenv(name, raising=False)
     if display is not None:
         monkeypatch.setenv("DISPLAY", display)  # nobody answers there
-    with pytest.raises(UserError, match="no window can be opened"), module.Window():
+    with (
+        pytest.raises(UserError, match="no window can be opened"),
+        Window("avatar3d", "write a video"),
+    ):
         pass

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from avatar3d.animation import expression_tour
+from avatar3d.avatar import Avatar
 from avatar3d.codes import ARKIT_NAMES, ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from avatar3d.motion import Motion
 from recon.capture.landmarks import Face
 from recon.driving import batch
-from recon.driving.sinks import Osc, Recording, evenly_timed, parse_address, vmc_messages
+from recon.driving.sinks import (
+    Osc,
+    Recording,
+    VirtualCamera,
+    WindowSink,
+    _Drawn,
+    evenly_timed,
+    parse_address,
+    vmc_messages,
+)
 from recon.driving.sources import open_source
 from recon.track.people import Choice, CutFinder, nearest_to
+from render.window import has_display
 
 CODES = expression_tour(30.0, ("smile",)).codes
 
@@ -32,6 +45,49 @@ def test_without_a_camera_there_is_one_sentence() -> None:
         pass
     with pytest.raises(UserError, match="camera, camera:1"), open_source("camera:x", paced=True):
         pass
+
+
+def test_without_a_display_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qt below OpenCV would abort the whole program."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(UserError, match=r"no display.*--to viewer"):
+        WindowSink(Avatar.__new__(Avatar), 64)
+    # One that is named but does not answer is found out by another process.
+    monkeypatch.setenv("DISPLAY", ":4711")
+    assert not has_display()
+
+
+def test_a_virtual_camera_gets_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[np.ndarray] = []
+
+    class Camera:
+        def __init__(self, width: int, height: int, rate: float) -> None:
+            if width > 512:
+                raise RuntimeError("'v4l2loopback' backend: no device\n(details)")
+            assert (width, height, rate) == (64, 64, 30.0)
+
+        def send(self, picture: np.ndarray) -> None:
+            shown.append(picture)
+
+        def close(self) -> None:
+            shown.clear()
+
+    module = ModuleType("pyvirtualcam")
+    vars(module)["Camera"] = Camera
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+    monkeypatch.setattr(_Drawn, "__init__", lambda *_: None)
+    monkeypatch.setattr(_Drawn, "picture", lambda *_: np.full((64, 64, 3), 7, np.uint8))
+    avatar = Avatar.__new__(Avatar)
+    with pytest.raises(UserError, match=r"no virtual camera.*no device.*v4l2loopback"):
+        VirtualCamera(avatar, 1024)
+    camera = VirtualCamera(avatar, 64)
+    assert camera.send(CODES.at(0), 0.0)
+    assert len(shown) == 1
+    assert shown[0].dtype == np.uint8
+    camera.close()
+    assert not shown
 
 
 def test_addresses() -> None:
