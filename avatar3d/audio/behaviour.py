@@ -4,6 +4,7 @@ A seeded generative model at 50 Hz, conditioned on how much is being said. Rates
 who talk: 20 blinks a minute of 0.2 s (a renewal process); the sway is a smoothed random walk that
 is drawn back to the middle, with the spread measured on tracked clips. Loudness explains the motion
 of heads hardly better than chance, so it gates (more in speech, less in pauses) and sets accents.
+viewer/web/src/voice/behaviour.ts performs the same, number by number.
 """
 
 from __future__ import annotations
@@ -48,11 +49,31 @@ class Extras(NamedTuple):
     turn: Float[Tensor, "T 3"]  # rotation vector of the head: pitch, yaw, roll; radians
 
 
+class Numbers:
+    """Seeded numbers by mulberry32 (Ettinger 2017): few lines, and the same in every language."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = (seed ^ seed >> 32) & 0xFFFFFFFF
+
+    def uniform(self) -> float:
+        """In [0, 1)."""
+        self._state = (self._state + 0x6D2B79F5) & 0xFFFFFFFF
+        t = self._state
+        t = (t ^ t >> 15) * (1 | t) & 0xFFFFFFFF
+        t ^= (t + ((t ^ t >> 7) * (61 | t))) & 0xFFFFFFFF
+        return (t ^ t >> 14) / 2**32
+
+    def normal(self) -> float:
+        """Of variance 1 (Box and Muller 1958)."""
+        length = math.sqrt(-2 * math.log(1 - self.uniform()))
+        return length * math.cos(2 * math.pi * self.uniform())
+
+
 class Behaviour:
     """One performer; the same seed and the same voice give the same performance."""
 
     def __init__(self, seed: int = 0, blinks_per_minute: float = BLINKS_PER_MINUTE) -> None:
-        self._rng = np.random.default_rng(seed)
+        self._numbers = Numbers(seed)
         self._mean_pause_s = 60 / blinks_per_minute
         self._blink_at, self._since_blink = self._pause(), _BLINK_CLOSE_S + _BLINK_OPEN_S
         self._gaze, self._target, self._gaze_left = np.zeros(2), np.zeros(2), 0.8
@@ -76,7 +97,8 @@ class Behaviour:
         before, self._speaking = self._speaking, self._speaking + 0.15 * (energy - self._speaking)
         stopping = before > 0.5 >= self._speaking
         # The same count of numbers in every frame, whatever happens in it.
-        uniform, normal = self._rng.random(4), self._rng.standard_normal(6)
+        uniform = [self._numbers.uniform() for _ in range(4)]
+        normal = np.array([self._numbers.normal() for _ in range(6)])
         face = self._blink(stopping, uniform[0], normal[0])
         face |= self._look(uniform[1], uniform[2], normal[1:3])
         face |= self._raise_brows(uniform[3])
@@ -93,7 +115,7 @@ class Behaviour:
         return {"eyeBlinkLeft": shut, "eyeBlinkRight": shut}
 
     def _pause(self, spread: float | None = None) -> float:
-        spread = float(self._rng.standard_normal()) if spread is None else spread
+        spread = self._numbers.normal() if spread is None else spread
         # Lognormal with the wanted mean.
         pause = self._mean_pause_s * math.exp(_BLINK_SPREAD * spread - _BLINK_SPREAD**2 / 2)
         return max(_SHORTEST_PAUSE_S, pause)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from avatar3d.animation import portrait_camera
+from avatar3d.audio.driver import VoiceDriver
 from avatar3d.audio.features import RATE_HZ
 from avatar3d.audio.model import load_voice
-from avatar3d.audio.stream import VoiceFrames, VoiceStream
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.errors import UserError
 from render.frames import frames
@@ -28,6 +29,7 @@ from viewer.server import ServerConfig, ViewerServer
 from viewer.static import write_web
 
 JAW_OPEN = ARKIT_INDEX["jawOpen"]
+WATCHED = [JAW_OPEN, *(ARKIT_INDEX[n] for n in ("eyeBlinkLeft", "eyeLookOutLeft", "browInnerUp"))]
 
 
 def write_y4m(pictures: Any, path: Path) -> None:
@@ -105,9 +107,8 @@ def test_webcam_and_microphone_move_the_avatar_on_a_static_host(
 
 
 def test_a_sound_file_speaks_as_python_says(page: Any, sound: Path):
-    """While it sounds, the face shows the codes of that moment."""
+    """While it sounds, face and head show the codes of that moment, as `speak` makes them."""
     page.get_by_role("tab", name="Move").click()
-    page.get_by_label("Blinks and sways meanwhile").uncheck()
     page.get_by_label("Speak a sound file").set_input_files(sound)
     page.get_by_text("heard").wait_for()
     seen = page.evaluate(
@@ -117,24 +118,35 @@ def test_a_sound_file_speaks_as_python_says(page: Any, sound: Path):
         while (!audio.ended && seen.length < 400) {{
           const before = audio.currentTime;
           await new Promise(requestAnimationFrame);
-          seen.push([before, audio.currentTime, avatar.code.coefficients[{JAW_OPEN}]]);
+          const {{ coefficients, head, neck }} = avatar.code;
+          seen.push([before, audio.currentTime,
+            [{", ".join(f"coefficients[{at}]" for at in WATCHED)}, ...head, ...neck]]);
         }} return seen; }}"""
     )
     with wave.open(str(sound)) as file:
         samples = np.frombuffer(file.readframes(1 << 20), "<i2").astype(np.float32) / 32768
-    stream = VoiceStream(load_voice())
-    truth = VoiceFrames.joined([stream.push(samples), stream.finish()]).coefficients[:, JAW_OPEN]
-    times_s = stream.start_s + 0.02 * np.arange(len(truth))
+    driver = VoiceDriver(load_voice(), frames_per_second=50)
+    codes = ExpressionCode(*map(torch.cat, zip(driver.push(samples), driver.finish())))
+    truth = torch.cat([codes.coefficients[:, WATCHED], codes.head_rotation, codes.neck_rotation], 1)
+    times_s = 0.02 * np.arange(len(truth))
     checked = 0
-    for before_s, after_s, value in seen:
+    for before_s, after_s, values in seen:
         if before_s < 0.1 or after_s > 3.9 or after_s - before_s > 0.5:
             continue
         near = truth[(times_s > before_s - 0.06) & (times_s < after_s + 0.06)]
-        assert near.min() - 0.02 <= value <= near.max() + 0.02
+        assert (near.amin(0) - 0.02 <= torch.tensor(values)).all()
+        assert (torch.tensor(values) <= near.amax(0) + 0.02).all()
         checked += 1
     assert checked >= 5
-    assert truth.max() - truth.min() > 0.15
-    page.get_by_label("Strength").fill("0")
+    assert np.ptp(truth[:, 0]) > 0.15
+    assert np.ptp(truth[:, len(WATCHED) :], axis=0).max() > 0.02  # the head moves
+    # The mouth alone, with idle life as it was, when asked for.
+    page.get_by_label("Eyes, brows and head too").uncheck()
+    page.evaluate("() => { const audio = document.querySelector('audio'); audio.play(); }")
+    page.wait_for_function(
+        f"""() => {{ const {{ code, idle }} = avatar3d.viewer.avatars[0];
+        return code.head[0] === 1 && code.coefficients[{JAW_OPEN}] > 0.05 && !idle; }}"""
+    )
     page.get_by_role("button", name="Reset all").click()
 
 

@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from avatar3d.audio.behaviour import Behaviour
 from avatar3d.audio.model import EngineName, load_voice
 from avatar3d.audio.stream import VoiceFrames, VoiceStream
 from avatar3d.audio.style import Style
@@ -45,6 +48,20 @@ def test_the_tracker_gives_pythons_codes(tmp_path: Path):
     compare(tmp_path, "tracker")
 
 
+def performances() -> list[dict[str, Any]]:
+    """Minutes of a performer's curves, in speech and pauses, of several seeds."""
+    times = torch.arange(6000) % 200
+    energy = (times < 150) * (0.6 + 0.4 * torch.sin(times / 9))
+    rows = []
+    for seed in (0, 1, 2**32 - 1):
+        extras = Behaviour(seed).push(energy)
+        rows.append({
+            "seed": seed, "energy": energy.tolist(),
+            "coefficients": extras.coefficients.tolist(), "turn": extras.turn.tolist(),
+        })  # fmt: skip
+    return rows
+
+
 def test_the_voice_gives_pythons_codes(tmp_path: Path):
     """Both engines, plain and with a style, through pauses and clipped noise."""
     model = load_voice()
@@ -77,4 +94,5 @@ def test_the_voice_gives_pythons_codes(tmp_path: Path):
         )
         assert frames.coefficients.max() > 0.2
     (tmp_path / "voice.json").write_text(json.dumps(rows))
+    (tmp_path / "behaviour.json").write_text(json.dumps(performances()))
     compare(tmp_path, "voice")

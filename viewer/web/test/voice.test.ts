@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { FeatureStream, transform } from '../src/voice/features.ts';
+import { Behaviour } from '../src/voice/behaviour.ts';
+import { FeatureStream, RATE_HZ, transform } from '../src/voice/features.ts';
 import { readVoice } from '../src/voice/network.ts';
+import { Resampler } from '../src/voice/resample.ts';
 import { START_S, VoiceStream, type VoiceFrame } from '../src/voice/stream.ts';
 import type { Style } from '../src/voice/style.ts';
 import { random } from './synthetic.ts';
@@ -40,6 +42,53 @@ describe.skipIf(!folder)('the voice against the networks in Python', () => {
       });
       expect(worst).toBeLessThan(TOLERANCE);
     });
+  });
+});
+
+describe.skipIf(!folder)('the performer against the one in Python', () => {
+  it('blinks, looks, frowns and sways the same from the same seed and voice', () => {
+    const rows: { seed: number; energy: number[]; coefficients: number[][]; turn: number[][] }[] = JSON.parse(
+      readFileSync(`${folder}/behaviour.json`, 'utf8'),
+    );
+    for (const { seed, energy, coefficients, turn } of rows) {
+      const behaviour = new Behaviour(seed);
+      let worst = 0;
+      energy.forEach((value, t) => {
+        const extras = behaviour.step(value);
+        extras.coefficients.forEach((one, i) => (worst = Math.max(worst, Math.abs(one - coefficients[t]![i]!))));
+        extras.turn.forEach((one, i) => (worst = Math.max(worst, Math.abs(one - turn[t]![i]!))));
+      });
+      expect(worst).toBeLessThan(1e-6); // Python rounds to single precision
+    }
+    expect(rows.length).toBeGreaterThan(1);
+  });
+});
+
+describe('sound of another rate', () => {
+  const tone = (hertz: number, rate: number, count: number) =>
+    Float32Array.from({ length: count }, (_, i) => Math.sin((2 * Math.PI * hertz * i) / rate));
+  const loudness = (samples: Float32Array) => Math.sqrt(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
+
+  it.each([8000, 22050, 44100, 48000, 96000])('comes to 16 kHz from %i Hz', (rate) => {
+    const given = new Resampler(rate).push(tone(900, rate, rate)), wanted = tone(900, RATE_HZ, RATE_HZ);
+    expect(Math.abs(given.length - RATE_HZ)).toBeLessThan(40); // the last ones wait for what follows
+    const off = given.map((value, i) => value - wanted[i]!).subarray(40);
+    expect(loudness(off)).toBeLessThan(1e-3);
+  });
+
+  it('loses what 16 kHz cannot hold', () => {
+    expect(loudness(new Resampler(48000).push(tone(6000, 48000, 48000)).subarray(40))).toBeGreaterThan(0.69);
+    expect(loudness(new Resampler(48000).push(tone(11000, 48000, 48000)).subarray(40))).toBeLessThan(1e-3);
+  });
+
+  it('does not depend on how it is cut', () => {
+    const next = random(8), sound = Float32Array.from({ length: 9000 }, () => next() - 0.5);
+    const whole = new Resampler(44100).push(sound), stream = new Resampler(44100);
+    const parts: number[] = [];
+    for (let at = 0, i = 0; at < sound.length; at += [128, 1, 700, 0][i++ % 4]!)
+      parts.push(...stream.push(sound.subarray(at, at + [128, 1, 700, 0][i % 4]!)));
+    expect(parts.length).toBe(whole.length);
+    expect(Math.max(...parts.map((value, i) => Math.abs(value - whole[i]!)))).toBeLessThan(1e-6);
   });
 });
 

@@ -2,7 +2,7 @@
 import type { Avatar } from '../avatar.ts';
 import type { Pose } from '../code.ts';
 import { AssetError } from '../container.ts';
-import { quatFromAngles, quatToAngles, type Quat, type Vec3 } from '../math.ts';
+import { quatFromAngles, quatFromVector, quatMultiply, quatToAngles, type Quat, type Vec3 } from '../math.ts';
 import type { Hello, ToPage } from '../messages.ts';
 import { readMotion, type Motion } from '../motion.ts';
 import { ARKIT_NAMES } from '../names.ts';
@@ -85,9 +85,11 @@ class Page {
   });
   private readonly voice = voiceControls({
     begin: () => this.giveWay('webcam'),
-    show: (coefficients, lively) => {
-      if (this.avatar) this.avatar.idle = lively || state.idle;
-      this.showLive(coefficients);
+    show: (coefficients, turn) => {
+      if (this.avatar) this.avatar.idle = turn === null && state.idle;
+      const own = quatFromAngles(...state.head);
+      const head = turn === null ? own : quatMultiply(own, quatFromVector(...turn));
+      this.showLive(coefficients, { head, neck: head, translation: [0, 0, 0] });
     },
     stopped: () => this.restore(),
   });

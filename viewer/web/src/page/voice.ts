@@ -1,7 +1,10 @@
 // A voice moves the mouth: the microphone's or a sound file's, heard in this browser alone.
-import { EMOTIONS } from '../names.ts';
+import type { Vec3 } from '../math.ts';
+import { ARKIT_NAMES, EMOTIONS } from '../names.ts';
+import { Behaviour, type Extras } from '../voice/behaviour.ts';
 import { RATE_HZ } from '../voice/features.ts';
 import { readVoice, type VoiceModel } from '../voice/network.ts';
+import { Resampler } from '../voice/resample.ts';
 import { FRAME_S, START_S, VoiceStream, type VoiceFrame } from '../voice/stream.ts';
 import { PLAIN_STYLE, type Style } from '../voice/style.ts';
 import { check, fileButton, h, slider } from './dom.ts';
@@ -11,7 +14,8 @@ import { closeDevice, fetchPart, openDevice } from './parts.ts';
 export interface VoiceHost {
   /** An avatar is there; other drivers give way. */
   begin(): boolean;
-  show(coefficients: Float32Array, lively: boolean): void;
+  /** turn: of the head, a rotation vector; null leaves the head, and idle life, to others. */
+  show(coefficients: Float32Array, turn: Vec3 | null): void;
   stopped(): void;
 }
 
@@ -22,6 +26,11 @@ export interface VoiceControls {
   /** Use another voice model: a .safetensors file of `avatar3d voice`. */
   adopt(file: File): void;
   stop(): void;
+}
+
+interface Spoken {
+  frame: VoiceFrame;
+  extras: Extras;
 }
 
 const ABSENT = 'Moving the face by voice is not installed here: the page was exported without it; use avatar3d export --to web --voice clean';
@@ -58,6 +67,18 @@ export function voiceControls(host: VoiceHost): VoiceControls {
     return model;
   };
 
+  /** What a performer adds to each frame of a voice, whether it is shown or not. */
+  const performer = (seed: number) => {
+    const behaviour = new Behaviour(seed);
+    return (frame: VoiceFrame): Spoken => ({ frame, extras: behaviour.step(frame.energy) });
+  };
+
+  const show = (speech: VoiceStream, { frame, extras }: Spoken) => {
+    const mouth = speech.performed(frame); // in the style as it is now
+    if (lively) extras.coefficients.forEach((value, i) => (mouth[i] = Math.min(1, mouth[i]! + value)));
+    host.show(mouth, lively ? extras.turn : null);
+  };
+
   const begin = (end: () => void) => {
     stop();
     if (!host.begin()) throw new Error('Open an avatar first; then it can speak.');
@@ -81,16 +102,22 @@ export function voiceControls(host: VoiceHost): VoiceControls {
     try {
       source = context.createMediaStreamSource(stream);
     } catch {
-      throw new Error('This browser does not bring a microphone to 16 kHz; use Chrome, Edge or Safari, or open a sound file.');
+      // Firefox does not bring microphones to another rate.
+      await context.close();
+      if (ended) return;
+      context = new AudioContext();
+      source = context.createMediaStreamSource(stream);
     }
+    const resampler = context.sampleRate === RATE_HZ ? null : new Resampler(context.sampleRate);
+    const perform = performer(Math.floor(2 ** 32 * Math.random()));
     const url = URL.createObjectURL(new Blob([LISTENER], { type: 'text/javascript' }));
     await context.audioWorklet.addModule(url).finally(() => URL.revokeObjectURL(url));
     if (ended) return;
     const listener = new AudioWorkletNode(context, 'listener', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
     listener.port.onmessage = ({ data }: MessageEvent<Float32Array>) => {
       if (ended) return;
-      const last = speech.push(data).at(-1);
-      if (last) host.show(last.coefficients, lively);
+      const last = speech.push(resampler ? resampler.push(data) : data).map(perform).at(-1);
+      if (last) show(speech, last);
     };
     source.connect(listener);
     await context.resume();
@@ -108,17 +135,19 @@ export function voiceControls(host: VoiceHost): VoiceControls {
     status.textContent = 'Reading the sound …';
     const samples = await decode(file);
     if (ended) return;
-    const frames: VoiceFrame[] = [];
+    const frames: Spoken[] = [];
+    const perform = performer(0); // as `avatar3d speak` does it
     audio.src = URL.createObjectURL(file);
     audio.hidden = false;
-    audio.onended = () => host.show(new Float32Array(frames[0]?.coefficients.length ?? 0), lively);
+    // The mouth closes; the head stays where it has come to.
+    audio.onended = () => host.show(new Float32Array(ARKIT_NAMES.length), lively ? (frames.at(-1)?.extras.turn ?? null) : null);
     const follow = () => {
       if (ended) return;
       requestAnimationFrame(follow);
-      if (!audio.paused) host.show(speech.performed(at(frames, audio.currentTime)), lively);
+      if (!audio.paused) show(speech, at(frames, audio.currentTime));
     };
     for (let start = 0; !ended && start < samples.length; start += PIECE) {
-      frames.push(...speech.push(samples.subarray(start, start + PIECE)));
+      frames.push(...speech.push(samples.subarray(start, start + PIECE)).map(perform));
       if (start === 0) {
         follow();
         audio.play().catch(() => say('The browser waits for you: press play.'));
@@ -126,7 +155,7 @@ export function voiceControls(host: VoiceHost): VoiceControls {
       status.textContent = `${file.name}: heard ${Math.round((100 * Math.min(samples.length, start + PIECE)) / samples.length)} %`;
       await new Promise((done) => setTimeout(done));
     }
-    frames.push(...speech.finish());
+    frames.push(...speech.finish().map(perform));
     if (!ended) status.textContent = file.name;
   };
 
@@ -152,7 +181,7 @@ export function voiceControls(host: VoiceHost): VoiceControls {
       h('div', { class: 'row' }, button, fileButton('Speak a sound file', 'audio/*,video/*', false, ([file]) => file && run(() => speak(file)))),
       audio, status,
       slider('Strength', { min: 0, max: 2, step: 0.05, value: 1 }, (value) => (style.strength = value)).element,
-      h('div', { class: 'row' }, h('label', { class: 'check' }, 'Emotion', emotion), check('Blinks and sways meanwhile', true, (on) => (lively = on)).element),
+      h('div', { class: 'row' }, h('label', { class: 'check' }, 'Emotion', emotion), check('Eyes, brows and head too', true, (on) => (lively = on)).element),
     ),
     speak: (file) => run(() => speak(file)),
     adopt: (file) => void adopt(file).catch(complain),
@@ -161,7 +190,7 @@ export function voiceControls(host: VoiceHost): VoiceControls {
 }
 
 /** What is heard `seconds` after the sound's begin. */
-function at(frames: VoiceFrame[], seconds: number): VoiceFrame {
+function at(frames: Spoken[], seconds: number): Spoken {
   return frames[Math.min(frames.length - 1, Math.max(0, Math.round((seconds - START_S) / FRAME_S)))]!;
 }
 
