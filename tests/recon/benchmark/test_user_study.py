@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,61 @@ def test_triplets_hold_two_real_frames_and_a_made_one(frames: Path, tmp_path: Pa
     assert (row["people"], row["answers"]) == (2, 80)
     assert row["low"] < 0.5 < row["high"]
     assert score_study(key, [sharp])[0]["told"] == 1
+
+
+def test_a_person_answers_in_a_browser(frames: Path, tmp_path: Path, chromium: Any) -> None:
+    """Opened from the disk: by mouse and keys, left and gone on with, saved, scored."""
+    study = tmp_path / "study"
+    key = make_study(frames, study, ["ours_T8"], "triplets", 5)
+    questions = read_page(study)["questions"]
+    made = [colors(study, question["choices"])[0].index(2) for question in questions]
+    context = chromium.new_context(viewport={"width": 390, "height": 700})
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+
+    def shown(number: int) -> None:
+        page.get_by_text(f"{number + 1} of 5", exact=True).wait_for()
+        page.wait_for_function("performance.now() - shownSince >= SOONEST_MS")
+        sizes = page.eval_on_selector_all("#asking img", "all => all.map((i) => i.naturalWidth)")
+        assert sizes == [8, 8, 8]
+
+    page.goto((study / "index.html").as_uri())
+    page.get_by_role("button", name="Begin").click()
+    shown(0)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # A double click answers one question, not the next one too.
+    page.locator("#choices button").nth(made[0]).dblclick()
+    shown(1)
+    page.keyboard.press("9")  # no such picture
+    page.keyboard.press(str(made[1] + 1))
+    shown(2)
+    page.reload()
+    page.get_by_role("button", name="Begin").click()
+    for number in (2, 3, 4):
+        shown(number)
+        page.keyboard.press(str(made[number] + 1))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save answers").click()
+    answers = tmp_path / download.value.suggested_filename
+    download.value.save_as(answers)
+    (row,) = score_study(key, [answers])
+    assert (row["told"], row["answers"]) == (1, 5)
+    times_s = [answer["seconds"] for answer in json.loads(answers.read_text())["answers"].values()]
+    assert min(times_s) >= 0.25
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete them").click()
+    page.get_by_role("button", name="Begin").click()
+    shown(0)
+    # What is kept is spoilt: from the start, and it says when pictures are missing.
+    page.evaluate("localStorage.setItem(kept, '{')")
+    for name in {name for question in questions for name in question["choices"]}:
+        (study / "pictures" / name).unlink(missing_ok=True)
+    page.reload()
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_text("A picture cannot be shown").wait_for()
+    context.close()
+    assert problems == []
 
 
 def test_pairs_compare_two_methods_of_one_moment(frames: Path, tmp_path: Path) -> None:
