@@ -24,6 +24,7 @@ from avatar3d.codes import ARKIT_NAMES
 from avatar3d.errors import UserError
 from avatar3d.heads.correspondence import JAW_NAMES, lay_over, nearest_surface, open_mouth
 from avatar3d.heads.fitting.distance import closest_points
+from avatar3d.heads.flame_landmarks import Embedding, read_ibug, read_mediapipe
 from avatar3d.heads.flame_map import arkit_to_flame
 from avatar3d.heads.model import PART_INDEX, HeadModel
 from avatar3d.heads.npz_data import read_npz_data
@@ -70,8 +71,8 @@ def read_flame(
     """FLAME from `path`, and what is to be said of it.
 
     `release` is one of RELEASES where the file's name does not tell. Beside the file may lie
-    `FLAME_masks.pkl` and `l_eyelid.npy`/`r_eyelid.npy`; `base` (the default head) stands in for
-    what is absent.
+    `FLAME_masks.pkl`, `l_eyelid.npy`/`r_eyelid.npy` and the landmark files of `flame_landmarks`;
+    `base` (the default head) stands in for what is absent.
     """
     recognised = recognise_release(path, release)
     arrays = read_flame_arrays(path)
@@ -81,13 +82,15 @@ def read_flame(
         base = load_head("default")
     masks = read_masks(path.with_name("FLAME_masks.pkl"))
     eyelids = _read_eyelids(path.parent)
-    head = build_flame(arrays, base, masks=masks, eyelids=eyelids)
+    ibug = read_ibug(path.parent, TRIANGLES)
+    mediapipe = read_mediapipe(path.parent, TRIANGLES)
+    head = build_flame(arrays, base, masks=masks, eyelids=eyelids, ibug=ibug, mediapipe=mediapipe)
     notes = [
         "parts from FLAME_masks.pkl" if masks else "parts derived from the default head",
         "eyelids from l_eyelid.npy and r_eyelid.npy"
         if eyelids is not None
         else "eyelids derived from the default head",
-        "landmarks derived from the default head",
+        f"the 68 landmarks {_said(ibug)}, the 478 {_said(mediapipe)}",
         "the 52 shapes solved from the default head's; tongueOut does nothing",
     ]
     if not arrays.weights[:, 2].any():
@@ -96,6 +99,12 @@ def read_flame(
     source = "https://flame.is.tue.mpg.de"
     label = f"FLAME {recognised}" if recognised else "FLAME, release not told by the file"
     return head, HeadFacts(source, licence, label, "; ".join(notes))
+
+
+def _said(landmarks: Embedding | None) -> str:
+    if landmarks is None:
+        return "derived from the default head"
+    return f"with {len(landmarks.index)} from {landmarks.file}"
 
 
 def recognise_release(path: Path, given: str | None = None) -> str:
@@ -311,12 +320,18 @@ def build_flame(
     *,
     masks: dict[str, np.ndarray] | None = None,
     eyelids: np.ndarray | None = None,
+    ibug: Embedding | None = None,
+    mediapipe: Embedding | None = None,
 ) -> HeadModel:
-    """The head from FLAME's arrays; `base` lends parts, landmarks and the meaning of the 52."""
+    """The head from FLAME's arrays; `base` lends parts, landmarks and the meaning of the 52, where
+    no file tells."""
     bare = _bare_head(arrays)
     placed, scale = lay_over(base, bare)
     bare = replace(bare, triangle_part=_parts(bare, base, placed, masks))
     bare = replace(bare, **_landmarks(bare, base, placed, scale))
+    for given, name in ((ibug, "ibug"), (mediapipe, "landmark")):
+        if given is not None:
+            bare = replace(bare, **_taken(bare, name, given))
     return arkit_to_flame(bare, base, (placed, scale), eyelids)
 
 
@@ -433,6 +448,15 @@ def _landmarks(
         "ibug_triangles": ibug_triangle,
         "ibug_barycentrics": ibug_barycentrics,
     }
+
+
+def _taken(head: HeadModel, name: str, given: Embedding) -> dict[str, torch.Tensor]:
+    """The head's landmarks of this name, those that a file tells from it."""
+    triangles = getattr(head, f"{name}_triangles").clone()
+    barycentrics = getattr(head, f"{name}_barycentrics").clone()
+    triangles[given.index] = torch.from_numpy(given.triangles)
+    barycentrics[given.index] = torch.from_numpy(given.barycentrics).float()
+    return {f"{name}_triangles": triangles, f"{name}_barycentrics": barycentrics}
 
 
 def _mirror(points: np.ndarray) -> np.ndarray:

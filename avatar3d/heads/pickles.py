@@ -3,7 +3,8 @@
 A pickle is a program: whoever loads it with Python's own loader runs what its author wrote. This
 reader interprets the opcodes itself. It knows numbers, texts, lists, dicts, NumPy arrays, and two
 kinds of object, chumpy's arrays and SciPy's sparse matrices, whose *fields* it keeps without
-importing, constructing or calling anything. Every other name in the file is refused.
+importing, constructing or calling anything; PyTorch's tensors it passes over. Every other name in
+the file is refused.
 """
 
 from __future__ import annotations
@@ -34,8 +35,13 @@ _ORDERED_DICT = ("collections", "OrderedDict")
 _OBJECT = {("__builtin__", "object"), ("builtins", "object")}
 _BYTES = {("__builtin__", "bytes"), ("builtins", "bytes")}
 _RECONSTRUCTOR = {("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")}
+# Tensors in a file are passed over: their storage stays bytes that nobody reads.
+_TENSOR_PARTS = {
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("torch.storage", "_load_from_bytes"),
+}
 _FUNCTIONS = {
-    *_RECONSTRUCT, *_SCALAR, *_FROM_BUFFER, *_OBJECT, *_BYTES, *_RECONSTRUCTOR,
+    *_TENSOR_PARTS, *_RECONSTRUCT, *_SCALAR, *_FROM_BUFFER, *_OBJECT, *_BYTES, *_RECONSTRUCTOR,
     _NDARRAY, _DTYPE, _ENCODE, _ORDERED_DICT,
 }  # fmt: skip
 _SPARSE = ("csc_matrix", "csr_matrix", "coo_matrix", "csc_array", "csr_array", "coo_array")
@@ -227,6 +233,8 @@ def _called(function: tuple[str, str], arguments: tuple[Any, ...]) -> Any:
         return arguments[0].encode("latin1")
     if function in _RECONSTRUCTOR and isinstance(arguments[0], _Name):
         return _made(arguments[0])
+    if function in _TENSOR_PARTS:
+        return Inert(*function)
     if function in _BYTES and not arguments:  # how old protocols write an empty one
         return b""
     if function == _ORDERED_DICT:
