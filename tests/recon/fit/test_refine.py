@@ -11,7 +11,7 @@ import torch
 
 from avatar3d.avatar import Attributes
 from avatar3d.codes import ExpressionCode
-from recon.fit.config import RefineConfig
+from recon.fit.config import PoseRates, RefineConfig
 from recon.fit.observation import Observation
 from recon.fit.refine import Refined, refine
 from recon.fit.start import Start, start_attributes
@@ -111,7 +111,10 @@ def test_a_shifted_pose_is_brought_back():
     """The tracked head stands two millimetres aside; its pixels say so."""
     _, tracked = truth()
     aside = tracked.head_translation + torch.tensor([0.002, 0.0, 0.0])
-    config = replace(CONFIG, iterations=60, refine_codes=True, refine_codes_after=0.0)
+    rates = PoseRates(translation=4e-4)  # in 60 steps; those of a fit are smaller
+    config = replace(
+        CONFIG, iterations=60, refine_codes=True, refine_codes_after=0.0, pose_rates=rates
+    )
     # The attributes' start was made with the true poses, so only the pose is wrong.
     codes = refined(config, tracked._replace(head_translation=aside)).codes
     error = (codes.head_translation - tracked.head_translation)[:, 0].abs()
