@@ -8,6 +8,7 @@ right where ARKit's are whole (browInnerUp, cheekPuff): the halves are added up.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,9 @@ _QUADS = {
     "right_eyeball": (23094, 24692),
 }
 _EYE_VERTICES = {"left": (21451, 23021), "right": (23021, 24591)}
+# sha256 of the published neutral mesh: its vertices as little-endian float32, in centimetres. What
+# OBJ files say otherwise (line ends, texture points) does not change it.
+NEUTRAL_SHA256 = "92e87293b7e3c5bf2c013b94f15c0cf06f429cf046df6edfbfb719f77dd76781"
 _IDENTITY_COUNT = 60  # the modes after these move less than a tenth of a millimetre
 _EYE_YAW, _EYE_PITCH = 0.55, 0.45  # radians at a coefficient of 1
 _LANDMARKS = Path(__file__).with_name("ict_landmarks.safetensors")
@@ -55,6 +59,11 @@ class IctShapes:
     def missing(self) -> list[str]:
         """ARKit's names that no shape here makes."""
         return [name for name in ARKIT_NAMES if not set(_sources(name)) & set(self.expressions)]
+
+    def is_published(self) -> bool:
+        """Whether the neutral mesh is, number by number, the one that ICT-FaceKit has published."""
+        numbers = np.ascontiguousarray(self.neutral, "<f4").tobytes()
+        return hashlib.sha256(numbers).hexdigest() == NEUTRAL_SHA256
 
     def extra(self) -> list[str]:
         """ICT's names that ARKit has not."""
@@ -207,6 +216,9 @@ def ict_facts(shapes: IctShapes) -> HeadFacts:
         "of ARKit's 52 shapes " + (f"missing: {', '.join(missing)}" if missing else "none missing"),
         f"not among them: {', '.join(extra)}" if extra else "no others",
         f"{len(shapes.identity)} identity modes kept",
+        "its neutral mesh is the published one, by its hash"
+        if shapes.is_published()
+        else "its neutral mesh is not the published one",
     ]
     return HeadFacts(SOURCE, LICENCE, "ICT-FaceKit, face model light", "; ".join(notes))
 

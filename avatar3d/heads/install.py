@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 @dataclass(frozen=True)
 class Download:
     """Something to fetch. `sha256` is empty where its makers publish none and the file may change:
-    then its structure is verified instead, and the hash of what came is said."""
+    then its contents are verified instead, and the hash of what came is said and kept."""
 
     url: str
     size_text: str
@@ -46,12 +46,23 @@ ICT_DOWNLOAD = Download(
 
 
 def add_ict(
-    path: Path, name: str | None = None, *, light: bool = False
+    path: Path, name: str | None = None, *, light: bool = False, loaded: str = ""
 ) -> tuple[str, HeadModel, HeadFacts]:
-    """ICT-FaceKit from a checkout, its .zip, or a packed .npz; converted once."""
+    """ICT-FaceKit from a checkout, its .zip, or a packed .npz; converted once.
+
+    `loaded` says where a download came from; then it must hold the published neutral mesh.
+    """
     name = _free_name(name or ("ict-light" if light else "ict"))
     shapes = read_ict_shapes(path)
+    if loaded and not shapes.is_published():
+        raise UserError(
+            "the download holds another neutral mesh than the one that ICT-FaceKit has published, so "
+            "it was changed on the way or by its makers, and nothing was installed; if you trust "
+            "it, load it yourself and say: avatar3d heads add ict FILE"
+        )
     head, facts = build_ict(shapes), ict_facts(shapes)
+    if loaded:
+        facts = replace(facts, notes=f"{facts.notes}; {loaded}")
     if light:
         head = replace(reduced(head), name="ict-light")
         facts = replace(
@@ -99,9 +110,8 @@ def get_ict(
     with temporary_folder() as folder:
         file = folder / "ict-facekit.zip"
         digest = download(wanted, file, confirm)
-        installed = add_ict(file, name, light=light)
-    print(f"sha256 of what was downloaded: {digest}")
-    return installed
+        loaded = f"loaded from {wanted.url} with the sha256 {digest}"
+        return add_ict(file, name, light=light, loaded=loaded)
 
 
 def download(wanted: Download, target: Path, confirm: Callable[[str], bool]) -> str:
@@ -132,7 +142,8 @@ def download(wanted: Download, target: Path, confirm: Callable[[str], bool]) -> 
 def describe(wanted: Download, size: int | None) -> str:
     """What is about to be downloaded, for a person to agree to."""
     hashed = wanted.sha256 or (
-        "not known: its makers publish none, so its structure is verified and its hash shown"
+        "not known: its makers publish none; the neutral mesh inside must have the known hash, and "
+        "the hash of what came is shown and kept with the head"
     )
     return "\n".join(
         [

@@ -131,22 +131,33 @@ def test_get_installs_what_it_downloads(serve: Serve, folder: Path, tmp_path: Pa
     shapes = read_ict_shapes(data_file("mesh/ict/ict_facekit_packed.npz"))
 
     def obj(points: np.ndarray, quads: np.ndarray | None = None) -> str:
-        lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in points]
+        lines = [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in points]
         lines += ["f " + " ".join(str(v + 1) for v in quad if v >= 0) for quad in (
             () if quads is None else quads)]  # fmt: skip
         return "\n".join(lines)
 
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        base = "ICT-FaceKit-master/FaceXModel/"
-        archive.writestr(base + "generic_neutral_mesh.obj", obj(shapes.neutral, shapes.quads))
-        archive.writestr(base + "identity000.obj", obj(shapes.neutral + shapes.identity[0]))
-        jaw = shapes.neutral + shapes.expressions["jawOpen"]
-        archive.writestr(base + "jawOpen.obj", obj(jaw))
-    name, head, _ = get_ict(agree, url=serve(path.read_bytes()))
+    def checkout(neutral: np.ndarray) -> bytes:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            base = "ICT-FaceKit-master/FaceXModel/"
+            archive.writestr(base + "generic_neutral_mesh.obj", obj(neutral, shapes.quads))
+            archive.writestr(base + "identity000.obj", obj(neutral + shapes.identity[0]))
+            jaw = neutral + shapes.expressions["jawOpen"]
+            archive.writestr(base + "jawOpen.obj", obj(jaw))
+        return path.read_bytes()
+
+    other = shapes.neutral.copy()
+    other[5000, 1] += 0.01
+    with pytest.raises(UserError, match=r"another neutral mesh than the one .* published"):
+        get_ict(agree, url=serve(checkout(other)))
+    assert not folder.exists()
+    content = checkout(shapes.neutral)
+    name, head, _ = get_ict(agree, url=serve(content))
     assert name == "ict"
     assert load_head("ict").content_hash() == head.content_hash()
     assert head_facts("ict").licence.startswith("MIT")
+    assert f"with the sha256 {hashlib.sha256(content).hexdigest()}" in head_facts("ict").notes
+    assert "the published one, by its hash" in head_facts("ict").notes
     assert [file.name for file in folder.iterdir()] == ["ict.safetensors"]
 
 
