@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from avatar3d.errors import UserError
 from avatar3d.optional import require
 from recon.capture.frames import Frame, check_size
+from recon.capture.hdr import is_hdr, sdr_picture
 
 if TYPE_CHECKING:
     import av
@@ -190,9 +191,12 @@ def _upright_rgb(picture: av.VideoFrame, stream: av.VideoStream) -> NDArray[np.u
     aspect = float(stream.sample_aspect_ratio or 1.0)
     if abs(aspect - 1.0) > SQUARE_PIXEL_TOLERANCE and 0.2 < aspect < 5.0:
         width = max(1, round(width * aspect))
-    image = picture.reformat(
-        width=width, format="rgb24", src_colorspace=colorspace, interpolation="BICUBIC"
-    ).to_ndarray()
+    if is_hdr(picture):
+        image = sdr_picture(picture, width)
+    else:
+        image = picture.reformat(
+            width=width, format="rgb24", src_colorspace=colorspace, interpolation="BICUBIC"
+        ).to_ndarray()
     # The display matrix gives the counter-clockwise angle; only quarter turns are in use.
     quarter_turns = round((picture.rotation or 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns), dtype=np.uint8)
