@@ -31,6 +31,7 @@ from recon.benchmark.ours import observe
 from recon.fit.fitter import look_at, most_frontal
 from recon.fit.observation import Observation
 from recon.fit.start import Confidence, Start, start_attributes
+from recon.prior.shards import SHARD_ENDING, members, read_member
 from recon.track.frames import track_frames
 from recon.track.support import track_support
 
@@ -139,15 +140,18 @@ def save_episode(episode: Episode, path: Path) -> None:
 
 
 def load_episode(path: Path) -> Episode:
-    """Read what `save_episode` wrote."""
-    with safe_open(str(path), "pt") as file:
-        facts = file.metadata() or {}
-        if facts.get("format") != str(FORMAT):
-            raise UserError(
-                f"{path} must be an episode of format {FORMAT}, got {json.dumps(facts)}; "
-                f"make the episodes again"
-            )
-        read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    """Read what `save_episode` wrote, be it a file or within a shard."""
+    if path.parent.is_file():
+        facts, read = read_member(path)
+    else:
+        with safe_open(str(path), "pt") as file:
+            facts = file.metadata() or {}
+            read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if facts.get("format") != str(FORMAT):
+        raise UserError(
+            f"{path} must be an episode of format {FORMAT}, got {json.dumps(facts)}; "
+            f"make the episodes again"
+        )
     size = read["valid"].shape[0]
 
     def group(name: str) -> dict[str, Tensor]:
@@ -192,9 +196,12 @@ def person_of(file: Path) -> str:
 def episode_files(
     folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...] = ()
 ) -> list[Path]:
-    """The episodes in a folder, sorted; without the people in `hold_out`, and only of those whose
-    names begin with one of `only`, where any are given."""
-    files = sorted(folder.glob("*.safetensors"))
+    """The episodes in a folder or its shards, sorted by name; without the people in `hold_out`, and
+    only of those whose names begin with one of `only`, where any are given."""
+    files = []
+    for file in folder.glob("*.safetensors"):
+        files += members(file) if file.name.endswith(SHARD_ENDING) else [file]
+    files.sort(key=lambda file: file.name)
     if not files:
         raise UserError(
             f"{folder} must hold episodes, but has none; "

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +38,7 @@ from recon.prior.meta import Judge, backward
 from recon.prior.prior import LearnedSteps, Prior, apply_residuals, untrained
 from recon.prior.surface import surface_of
 from recon.prior.weights import save_prior
+from render.ahead import ahead
 
 
 @dataclass(frozen=True)
@@ -95,23 +96,25 @@ def train(
     by_person = _by_person(files)
     writer = _writer(log) if rank == 0 else None
     started, begun = time.perf_counter(), run.step
-    while run.step < config.steps:
-        losses = []
-        for place in range(rank, config.batch, world):
-            rng = np.random.default_rng((config.seed, run.step, place))
-            losses.append(_learn(run.prior, _draw(by_person, rng), template, rng, config))
-        loss = _share(run, losses, config.batch, world)
-        _step(run, config)
-        run.losses.append(loss)
-        run.step += 1
-        if rank == 0:
-            if writer is not None:
-                writer.add_scalar("loss", loss, run.step)
-            if run.step % 50 == 0:
-                rate = (time.perf_counter() - started) / (run.step - begun)
-                print(f"{run.step} {np.mean(run.losses[-50:]):.4f} {rate:.2f} s/step", flush=True)
-            if checkpoint is not None and run.step % config.checkpoint_every == 0:
-                _save(run, checkpoint, config)
+    with ahead(_draws(by_person, config, begun, rank, world), depth=2) as drawn:
+        while run.step < config.steps:
+            losses = []
+            for _ in range(rank, config.batch, world):
+                episode, rng = next(drawn)
+                losses.append(_learn(run.prior, episode, template, rng, config))
+            loss = _share(run, losses, config.batch, world)
+            _step(run, config)
+            run.losses.append(loss)
+            run.step += 1
+            if rank == 0:
+                if writer is not None:
+                    writer.add_scalar("loss", loss, run.step)
+                if run.step % 50 == 0:
+                    rate = (time.perf_counter() - started) / (run.step - begun)
+                    loss = np.mean(run.losses[-50:])
+                    print(f"{run.step} {loss:.4f} {rate:.2f} s/step", flush=True)
+                if checkpoint is not None and run.step % config.checkpoint_every == 0:
+                    _save(run, checkpoint, config)
     if rank == 0 and checkpoint is not None:
         _save(run, checkpoint, config)
     return run
@@ -207,11 +210,21 @@ def _parameters(run: Run) -> list[Tensor]:
 
 def _by_person(files: Sequence[Path]) -> list[list[Path]]:
     people: dict[str, list[Path]] = {}
-    for file in sorted(files):
+    for file in sorted(files, key=lambda file: file.name):
         people.setdefault(person_of(file), []).append(file)
     if not people:
         raise UserError("there must be episodes to train on, got none; make some first")
     return list(people.values())
+
+
+def _draws(
+    by_person: list[list[Path]], config: TrainConfig, first_step: int, rank: int, world: int
+) -> Iterator[tuple[Episode, np.random.Generator]]:
+    """This process's episodes from a step on, each with what else is drawn for it."""
+    for step in range(first_step, config.steps):
+        for place in range(rank, config.batch, world):
+            rng = np.random.default_rng((config.seed, step, place))
+            yield _draw(by_person, rng), rng
 
 
 def _draw(by_person: list[list[Path]], rng: np.random.Generator) -> Episode:
@@ -280,7 +293,7 @@ def main(
     """Train a prior.
 
     Args:
-        episodes: Folder that `python -m recon.prior.make_episodes` filled.
+        episodes: Folder that `python -m recon.prior.make_episodes` or `recon.prior.shards` filled.
         output: The prior's file.
         hold_out: People who are left out.
         only: Prefixes of the people to train on; all where none is given.
