@@ -84,8 +84,10 @@ class FaceTrack:
 # until the face had N px; the landmarks moved by (percent of face height)
 #   N   128   96   64   48   32   24
 #      .30  .50  .85  1.5  2.1  3.1
-# 1 % is what a smile or half a blink moves, so below 64 px expressions drown.
-MIN_FACE_HEIGHT_PX = 64
+# 1 % is what a smile or half a blink moves: below 64 px expressions begin to drown, which is said,
+# and below 40 the picture is refused.
+MIN_FACE_HEIGHT_PX = 40
+_SMALL_FACE_PX = 64
 
 
 # A clip that begins without a face is searched thoroughly, which takes 0.2 s, only so often.
@@ -145,11 +147,18 @@ def choose_face(faces: Sequence[Face], name: str, face_index: int | None) -> Fac
 
 
 def check_height(height_px: float, name: str, min_height_px: float = MIN_FACE_HEIGHT_PX) -> None:
+    """UserError where the face is too small to work with; a warning where it is small."""
     if height_px < min_height_px:
         raise UserError(
             f"the face in {name} is {height_px:.0f} pixels high, but at least {min_height_px:.0f} "
             "are needed; give a larger or closer picture"
         )
+    if height_px < _SMALL_FACE_PX:
+        logger.warning(
+            "the face in %s is only %.0f pixels high: its expression is hardly seen; with %d or "
+            "more the avatar is better",
+            name, height_px, _SMALL_FACE_PX,
+        )  # fmt: skip
 
 
 def track_faces(

@@ -76,9 +76,17 @@ def test_no_face_names_the_picture() -> None:
 
 
 def test_tiny_face_is_refused(portrait: np.ndarray) -> None:
-    small = _resized(portrait, 0.35)
+    small = _resized(portrait, 0.2)
     with pytest.raises(UserError, match=f"at least {MIN_FACE_HEIGHT_PX} are needed"):
         detect_one(Frame(small, source="far.png"))
+
+
+def test_small_face_is_used_and_said(
+    portrait: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    face = detect_one(Frame(_resized(portrait, 0.45), source="far.png"))
+    assert MIN_FACE_HEIGHT_PX <= face.height_px < 64
+    assert "far.png is only" in caplog.text
 
 
 @pytest.fixture(scope="module")
