@@ -60,7 +60,8 @@ class LiveSettings:
     smoothing: Smoothing = field(default_factory=Smoothing)
     near: Nearness = field(default_factory=lambda: Nearness(code=0.5))
     steps: int = 3
-    prior: CodePriorSettings = field(default_factory=lambda: CodePriorSettings(sparsity=0.45))
+    # Of a face turned by 45 degrees the far side is guessed: the near one's coefficients say more.
+    prior: CodePriorSettings = field(default_factory=lambda: CodePriorSettings(symmetry=0.2))
     side_from_rad: float = 0.96  # 55 degrees: fading begins
     side_to_rad: float = 1.22  # 70 degrees: at rest
     hold_s: float = 0.2  # a lost face keeps its code for so long,
