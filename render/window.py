@@ -30,7 +30,7 @@ class Window:
                 "no window can be opened on this machine (it has no display, or an OpenCV without "
                 f"windows); {self.instead}"
             )
-        cv2.namedWindow(self.name)
+        cv2.namedWindow(self.name, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)  # no tool bar
         return self
 
     def __exit__(self, *error: object) -> None:
