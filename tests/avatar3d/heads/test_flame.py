@@ -223,7 +223,10 @@ def test_files_of_every_kind_are_the_same_head(head: HeadModel, file: Path, tmp_
     np.savez(tmp_path / "objects.npz", **objects)  # pyright: ignore[reportArgumentType]
     old = write_flame_pkl(tmp_path / "old.pkl", protocol=0)
     new = write_flame_pkl(tmp_path / "new.pkl", protocol=5)
+    plain = tmp_path / "plain.pkl"  # arrays as they are, as tools that strip chumpy write them
+    plain.write_bytes(pickle.dumps(arrays, protocol=4))
     for path in (
+        plain,
         tmp_path / "a.npz",
         tmp_path / "a.safetensors",
         tmp_path / "objects.npz",
