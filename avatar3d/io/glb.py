@@ -61,10 +61,10 @@ class GlbWriter:
         self._accessors.append(entry)
         return len(self._accessors) - 1
 
-    def image(self, content: bytes, mime_type: str) -> dict[str, Any]:
+    def image(self, name: str, content: bytes, mime_type: str) -> dict[str, Any]:
         """The JSON of an image that lies in the file."""
         view = self._view(np.frombuffer(content, np.uint8), None)
-        return {"bufferView": view, "mimeType": mime_type}
+        return {"name": name, "bufferView": view, "mimeType": mime_type}
 
     def write(self, document: dict[str, Any], path: Path) -> None:
         """`document` without buffers, views and accessors, which are added here."""

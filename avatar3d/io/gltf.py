@@ -61,14 +61,14 @@ def write_glb(
     picture = bake_surface(resting, surface, texture_size, lit=unlit)
     heights = surface_heights(resting, surface)
     rigged = _rigged_head(avatar, _displaced(surface, heights))
-    images = [writer.image(png_bytes(picture.srgb()), "image/png")]
+    images = [writer.image("head", png_bytes(picture.srgb()), "image/png")]
     meshes = [_mesh(writer, "avatar", rigged, GROUPS)]
 
     sheet = sheet_surface(avatar)
     cover = bake_sheet(resting, sheet, texture_size // 2, lit=unlit)
     sheet = cover.trimmed(sheet)
     if len(sheet.triangles):
-        images.append(writer.image(png_bytes(cover.srgb_with_cover()), "image/png"))
+        images.append(writer.image("sheet", png_bytes(cover.srgb_with_cover()), "image/png"))
         weights = avatar.template.head.skin_weights.numpy()[sheet.source][:, _joints(avatar)]
         empty = np.zeros((0, len(sheet.vertices), 3))
         meshes.append(_mesh(writer, "avatar_sheet", Rigged(sheet, empty, weights), ("sheet",)))
@@ -87,7 +87,10 @@ def write_glb(
         "meshes": meshes,
         "skins": [_skin(writer, avatar, joints, first_joint)],
         "materials": [_material(name, unlit) for name in _numbered(meshes)],
-        "textures": [{"source": number, "sampler": 0} for number in range(len(images))],
+        "textures": [
+            {"name": image["name"], "source": number, "sampler": 0}
+            for number, image in enumerate(images)
+        ],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
         "images": images,
         "animations": [
@@ -101,6 +104,7 @@ def write_glb(
               if isinstance(avatar.provenance.get(key), str)}  # fmt: skip
     if agreed:
         document["extras"] = {"avatar3d": agreed}
+        nodes[0]["extras"] = {"avatar3d": agreed}  # this one importers keep
     writer.write(document, path)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
+import os
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +99,9 @@ def test_what_the_file_holds(plain: Path):
     joints = [file.document["nodes"][j]["name"] for j in file.document["skins"][0]["joints"]]
     assert joints == ["root", "neck", "head", "jaw", "left_eye", "right_eye"]
     assert [a["name"] for a in file.document["animations"]] == ["idle", "motion"]
-    assert file.document["extras"]["avatar3d"]["consent"] == "none needed"
+    for place in (file.document, file.document["nodes"][0]):  # importers keep the node's
+        assert place["extras"]["avatar3d"]["consent"] == "none needed"
+    assert file.document["images"][0]["name"] == "head"
     assert "sparse" not in str(file.document)
     for name in ("NORMAL", "WEIGHTS_0"):
         values = file.attribute(name)
@@ -245,6 +251,45 @@ def test_three_moves_all_52(plain: Path, chromium: Any):
         pose = {k: v[10] for k, v in clip.values.items() if k[1] != "weights"}
         expected = file.posed(clip.values["avatar", "weights"][10], pose)
         np.testing.assert_allclose(vertices(), expected, atol=2e-5)
+
+
+def test_blender_moves_it_as_the_file_says(plain: Path, tmp_path: Path):
+    """To a ten thousandth of a millimetre: rest, shape keys, bones and the baked motion."""
+    blender = os.environ.get("AVATAR3D_BLENDER") or shutil.which("blender")
+    if blender is None:
+        pytest.skip(
+            "there is no Blender here; install it with: apt-get install blender python3-numpy"
+        )
+    script = Path(__file__).with_name("blender_poses.py")
+    order = [blender, "-b", "--factory-startup", "-P", str(script), "--", str(plain)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    done = subprocess.run(
+        [*order, str(tmp_path / "poses.json")],
+        env=environment, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert (tmp_path / "poses.json").exists(), done.stdout + done.stderr
+    found = json.loads((tmp_path / "poses.json").read_text())
+    assert found["keys"] == list(ARKIT_NAMES)
+    assert found["bones"] == {
+        "root": None, "neck": "root", "head": "neck",
+        "jaw": "head", "left_eye": "head", "right_eye": "head",
+    }  # fmt: skip
+    assert found["materials"] == ["skin", "eyes", "teeth", "mouth"]
+    assert "head" in found["images"]
+    assert found["noted"], "licence and consent are lost"
+    file = MeshFile(plain)
+    clip = file.clip("motion")
+
+    def check(vertices: list[list[float]], expected: np.ndarray) -> None:
+        x, y, z = np.array(vertices).T  # +Z up there, and the face looks to -Y
+        np.testing.assert_allclose(np.stack([x, z, -y], -1), expected, atol=1e-7)
+
+    check(found["rest"], file.posed(np.zeros(52)))
+    for name in ("jawOpen", "eyeBlinkLeft"):
+        check(found[name], file.posed(np.eye(52)[ARKIT_INDEX[name]]))
+    for frame, vertices in found["motion"].items():
+        pose = {k: v[int(frame)] for k, v in clip.values.items() if k[1] != "weights"}
+        check(vertices, file.posed(clip.values["avatar", "weights"][int(frame)], pose))
 
 
 def test_a_picture_shows_the_same_head(tmp_path: Path, chromium: Any):

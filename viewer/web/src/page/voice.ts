@@ -102,7 +102,7 @@ export function voiceControls(host: VoiceHost): VoiceControls {
     try {
       source = context.createMediaStreamSource(stream);
     } catch {
-      // Firefox does not bring microphones to another rate.
+      // Firefox long did not bring microphones to another rate.
       await context.close();
       if (ended) return;
       context = new AudioContext();
@@ -121,6 +121,7 @@ export function voiceControls(host: VoiceHost): VoiceControls {
     };
     source.connect(listener);
     await context.resume();
+    if (ended) return;
     status.textContent = 'The avatar speaks with you.';
   };
 
