@@ -110,7 +110,7 @@ class LiveSolver:
         self._focal_px: float | None = None
         self._state: LiveState | None = None
         self._bust: BustReference | None = None
-        self._distance_m = 0.0
+        self._rest_place: np.ndarray | None = None
         self._shown = self._rest
         self._blend_from, self._blend_left_s = self._rest, 0.0
         self._time_s: float | None = None
@@ -218,7 +218,7 @@ class LiveSolver:
             self._face, self._prior, observed_px[self._face.landmarks], self._focal_px,
             self._state, steps=6,
         )  # fmt: skip
-        self._distance_m, self._bust = 0.0, None  # the place and turn that count as none
+        self._rest_place, self._bust = None, None  # the place and turn that count as none
         self._begin_blend()
         return "tracked"
 
@@ -231,10 +231,10 @@ class LiveSolver:
             for name, value in blendshapes.items():
                 if name in ARKIT_INDEX:
                     coefficients[ARKIT_INDEX[name]] = np.clip(value, 0.0, 1.0)
-        if self._distance_m == 0.0:
-            self._distance_m = float(state.translation[2])
+        if self._rest_place is None:
+            self._rest_place = state.translation
         rotation = matrix_to_quaternion(torch.from_numpy(AXES @ state.rotation)).float()
-        place = AXES @ (state.translation - np.array([0.0, 0.0, self._distance_m]))
+        place = AXES @ (state.translation - self._rest_place)
         translation = torch.from_numpy(place).float()
         code = ExpressionCode(
             torch.from_numpy(coefficients).float(), rotation, translation, self._rest.neck_rotation
@@ -390,7 +390,7 @@ def live_prior(face: LinearFace, names: tuple[str, ...], settings: CodePriorSett
 
 # The detector keeps a line of white between closed lids: from the first value on a blink is
 # stretched so that the second is shut.
-BLINK_FROM, BLINK_SHUT = 0.5, 0.8
+BLINK_FROM, BLINK_SHUT = 0.5, 0.7
 _BLINKS = [ARKIT_INDEX[name] for name in ("eyeBlinkLeft", "eyeBlinkRight")]
 
 

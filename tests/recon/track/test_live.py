@@ -194,6 +194,19 @@ def test_the_neutral_is_the_users() -> None:
     assert frames[-1].landmark_error < 0.5 * frames[2].landmark_error
 
 
+def test_the_place_at_rest_counts_as_none() -> None:
+    """Someone who sits at the picture's edge moves no avatar out of its own picture."""
+    rest = ExpressionCode.neutral(40)
+    rest.head_translation[:] = torch.tensor([0.12, 0.1, -0.05])
+    moved = ExpressionCode.neutral(15)
+    moved.head_translation[:] = torch.tensor([0.15, 0.08, -0.05])
+    solver = LiveSolver(HEAD, LiveSettings(calibration_s=0.4, focal_px=FOCAL_PX))
+    frames = follow(solver, [*seen(rest), *seen(moved)])
+    assert frames[39].code.head_translation.norm() < 4e-3
+    step = frames[-1].code.head_translation - frames[39].code.head_translation
+    np.testing.assert_allclose(step.numpy()[:2], [0.03, -0.02], atol=4e-3)
+
+
 def test_blinks_close_fully() -> None:
     code = np.zeros(52)
     values = np.linspace(0, 1, 50)

@@ -36,7 +36,7 @@ export class FaceTracker {
   private focal!: number | null;
   private current!: State | null;
   private bust!: Bust | null;
-  private distance!: number;
+  private restPlace!: Vec3 | null;
   private shown!: Code;
   private blendFrom!: Code;
   private blendLeftS!: number;
@@ -59,7 +59,7 @@ export class FaceTracker {
     this.focal = null;
     this.current = null;
     this.bust = null;
-    this.distance = 0;
+    this.restPlace = null;
     this.shown = this.blendFrom = this.rest;
     this.blendLeftS = 0;
     this.timeS = null;
@@ -132,7 +132,7 @@ export class FaceTracker {
     this.collected = [];
     this.calibrated = true;
     this.current = solveFrame(model, this.face, observed, focal, this.current!, { steps: 6 });
-    this.distance = 0; // the place and turn that count as none
+    this.restPlace = null; // the place and turn that count as none
     this.bust = null;
     this.beginBlend();
     return 'tracked';
@@ -140,10 +140,10 @@ export class FaceTracker {
 
   private worldCode(): Code {
     const { rotation: r, translation: t, code } = this.current!;
-    this.distance ||= t[2];
+    const at = (this.restPlace ??= t);
     // Camera axes to the head's: y and z turn round.
     const head = quatFromRows([r[0]!, r[1]!, r[2]!, -r[3]!, -r[4]!, -r[5]!, -r[6]!, -r[7]!, -r[8]!]);
-    const translation: Vec3 = [t[0], -t[1], this.distance - t[2]];
+    const translation: Vec3 = [t[0] - at[0], at[1] - t[1], at[2] - t[2]];
     this.bust ??= new Bust(this.model, head, translation);
     return { coefficients: this.closeFully(code), head, translation, neck: this.bust.neckOf(head, translation) };
   }
