@@ -85,14 +85,15 @@ def test_webcam_and_microphone_move_the_avatar_on_a_static_host(
     )
     with static_host(tmp_path / "site") as url:
         page = browser.new_page(viewport={"width": SIZE_PX + 330, "height": SIZE_PX})
+        page.set_default_timeout(120_000)  # camera, detector, voice and drawing share two cores
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         open_page(page, url)
         page.get_by_role("tab", name="Move").click()
         page.get_by_role("button", name="Webcam").click()
-        page.get_by_text("The avatar follows you").wait_for(timeout=90_000)
+        page.get_by_text("The avatar follows you").wait_for(timeout=120_000)
         page.wait_for_function(
-            f"avatar3d.viewer.avatars[0].code.coefficients[{JAW_OPEN}] > 0.25", timeout=60_000
+            f"avatar3d.viewer.avatars[0].code.coefficients[{JAW_OPEN}] > 0.25", timeout=120_000
         )
         page.get_by_role("button", name="Stop the webcam").click()
         assert page.evaluate("() => Math.max(...avatar3d.viewer.avatars[0].code.coefficients)") == 0
@@ -109,7 +110,7 @@ def test_webcam_and_microphone_move_the_avatar_on_a_static_host(
             page.wait_for_function(
                 f"""() => {{ const {{ coefficients, head }} = avatar3d.viewer.avatars[0].code;
                 return coefficients[{JAW_OPEN}] > 0.1 && head[0] < 1; }}""",
-                timeout=60_000,
+                timeout=120_000,
             )
             page.get_by_role("button", name="Stop the microphone").click()
             code = page.evaluate(
