@@ -49,6 +49,9 @@ class FinetuneConfig:
     ridge: float = 200.0  # frames' worth of trust in a head that says the mean
     toward_synthetic: bool = False  # ... in the head of synthetic speech instead
     replay_weight: float = 0.5
+    own_replay_weight: float = (
+        0.7  # of synthetic channels through the new head, if toward_synthetic
+    )
     channel_weight: float = 0.7
     posed_weight: float = 0.5
     closure_weight: float = 0.3
@@ -113,8 +116,14 @@ def finetune(
         )
         said = trunk.network.head(hidden[config.lessons :])
         loss = loss + 0.1 * F.smooth_l1_loss(said[..., ENERGY], replay.energy, beta=0.1)
-        untaught = (said[..., UNTAUGHT] - replay.channels[..., UNTAUGHT]) / sizes[UNTAUGHT]
-        loss = loss + 0.1 * F.smooth_l1_loss(untaught, torch.zeros_like(untaught))
+        off = (said[..., :COUNT] - replay.channels) / sizes[:COUNT]
+        loss = loss + 0.1 * F.smooth_l1_loss(
+            off[..., UNTAUGHT], torch.zeros_like(off[..., UNTAUGHT])
+        )
+        if (
+            config.toward_synthetic
+        ):  # few people say little of channels: they stay true to speech too
+            loss = loss + config.own_replay_weight * F.smooth_l1_loss(off, torch.zeros_like(off))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trunk.parameters(), 1.0)
