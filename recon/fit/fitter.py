@@ -18,6 +18,7 @@ from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
 from recon.fit.refine import refine
 from recon.fit.start import Start, start_attributes
+from recon.fit.strays import without_strays
 from recon.track.calibrate import calibrate
 from recon.track.tracking import Tracking
 
@@ -78,10 +79,14 @@ def fit_avatar(
         progress=progress,
     )  # fmt: skip
     unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
+    avatar = replace(unrefined, attributes=refined.attributes, basis=refined.basis)
+    with torch.no_grad():
+        still = avatar.gaussians(ExpressionCode.neutral()).means
+    attributes = without_strays(template, still, refined.attributes, len(observations))
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(
-        avatar=replace(unrefined, attributes=refined.attributes, basis=refined.basis),
+        avatar=replace(avatar, attributes=attributes),
         codes=refined.codes,
         tracking=tracking,
         start=unrefined,

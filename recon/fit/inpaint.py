@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import KDTree
 
+from avatar3d.heads.model import PART_INDEX
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
 from recon.fit.neighbours import nearest, neighbours
 
@@ -32,7 +33,7 @@ def fill_unseen(template: Template, colors: np.ndarray, trust: np.ndarray) -> np
     # Beside the neck the hair layers meet the collar, and a frame sees now one, now the other.
     trust = np.where(hair & (points[:, 1] < _NAPE_Y), 0.0, trust)
     filled, known_anywhere = colors.copy(), trust > 0
-    for group in _groups(template, hair):
+    for group in _groups(template, hair, _skin_beside_hair(template, hair, colors, trust)):
         members = np.where(group)[0]
         known = trust[members] > 0
         if known.sum() < _MIN_KNOWN:  # nothing to go by here: the rest of the skin decides
@@ -53,15 +54,36 @@ def _hair(template: Template) -> np.ndarray:
     return (layer == HAIR_INNER) | (layer == HAIR_OUTER)
 
 
-def _groups(template: Template, hair: np.ndarray) -> list[np.ndarray]:
-    parts = [
-        ("face", "eyelids", "ears"),
-        ("neck", "bust"),
-        ("left_eyeball", "right_eyeball"),
-        ("upper_teeth", "lower_teeth"),
+def _skin_beside_hair(
+    template: Template, hair: np.ndarray, colors: np.ndarray, trust: np.ndarray
+) -> np.ndarray:
+    """Mask [N] of seen anchors of the hair layers, on forehead and temples, that show skin.
+
+    They lie where hair may hang; where it does not, what they saw must not spread over the scalp.
+    The scalp's own seen anchors tell what hair is; of a bald head none is told apart.
+    """
+    seen, scalp_part = trust > 0, template.part.numpy() == PART_INDEX["scalp"]
+    on_scalp, on_face = hair & scalp_part & seen, template.is_part("face").numpy() & seen
+    if on_scalp.sum() < _MIN_KNOWN or on_face.sum() < _MIN_KNOWN:
+        return np.zeros(len(colors), bool)
+    usual, skin = np.median(colors[on_scalp], axis=0), np.median(colors[on_face], axis=0)
+    to_hair, to_skin = (np.linalg.norm(colors - own, axis=1) for own in (usual, skin))
+    return hair & ~scalp_part & seen & (to_skin < to_hair)
+
+
+def _groups(template: Template, hair: np.ndarray, skin: np.ndarray) -> list[np.ndarray]:
+    """Masks [N] of what spreads its colours among itself; `skin`: of hair's anchors that show it."""
+
+    def parts(*names: str) -> np.ndarray:
+        return template.is_part(*names).numpy()
+
+    return [
+        parts("face", "eyelids", "ears") | skin,
+        parts("neck", "bust"),
+        parts("left_eyeball", "right_eyeball"),
+        parts("upper_teeth", "lower_teeth"),
+        (hair & ~skin) | parts("scalp"),
     ]
-    groups = [template.is_part(*names).numpy() for names in parts]
-    return [*groups, hair | template.is_part("scalp").numpy()]
 
 
 def _mirrored(

@@ -1,0 +1,63 @@
+"""Lone dots of hair go; hair among hair, hair on skin, and everything else stay."""
+
+from __future__ import annotations
+
+import torch
+
+from avatar3d.avatar import Attributes
+from avatar3d.template import HAIR_OUTER
+from recon.fit.strays import without_strays
+from tests.recon.fit import synthetic as scene
+
+
+def _cleaned(positions: torch.Tensor, logits: torch.Tensor, frame_count: int = 1) -> torch.Tensor:
+    template, _ = scene.scene()
+    zeros = torch.zeros(template.count, 3)
+    attributes = Attributes(zeros, torch.zeros(template.count, 4), zeros, logits, zeros)
+    cleaned = without_strays(template, positions, attributes, frame_count)
+    for name in ("offsets", "rotations", "log_scales", "colors"):
+        assert getattr(cleaned, name) is getattr(attributes, name)
+    return cleaned.opacity_logits
+
+
+def test_one_opaque_dot_in_transparent_hair_far_off_the_head_goes():
+    template, _ = scene.scene()
+    positions = template.neutral_points().clone()
+    outer = torch.where(template.layer == HAIR_OUTER)[0]
+    positions[outer] += torch.tensor([0.0, 0.0, 0.5])  # nothing else is there
+    logits = torch.full((template.count,), 3.0)
+    logits[outer] = -6.0
+    dot = int(outer[7])
+    logits[dot] = 4.0
+    cleaned = _cleaned(positions, logits)
+    assert cleaned[dot].sigmoid() < 0.01
+    others = torch.ones(template.count, dtype=torch.bool)
+    others[outer] = False
+    assert torch.equal(cleaned[others], logits[others])
+
+
+def test_hair_in_company_stays_bit_for_bit():
+    template, _ = scene.scene()
+    positions = template.neutral_points()
+    for level in (3.0, 0.0):
+        logits = torch.full((template.count,), level)
+        assert torch.equal(_cleaned(positions, logits), logits)
+
+
+def test_opacity_is_only_lowered_and_only_of_hair():
+    template, _ = scene.scene()
+    generator = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(template.count, generator=generator) - 2
+    cleaned = _cleaned(template.neutral_points(), logits)
+    assert (cleaned <= logits).all()
+    changed = cleaned != logits
+    assert changed.any()
+    assert ((template.layer[changed] == 1) | (template.layer[changed] == 2)).all()
+
+
+def test_more_frames_lower_less():
+    template, _ = scene.scene()
+    logits = 4 * torch.randn(template.count, generator=torch.Generator().manual_seed(0)) - 2
+    points = template.neutral_points()
+    one, eight, many = (_cleaned(points, logits, count).sigmoid().sum() for count in (1, 8, 32))
+    assert one < eight < many <= logits.sigmoid().sum()
