@@ -158,7 +158,7 @@ def _measure(browser: Any, avatar: Avatar, count: int, frames: int, pictures: Pa
         deform_ms, sort_ms, fixed_ms = map(_faster_half, shown.evaluate(_CPU, frames))
         session = shown.context.new_cdp_session(shown)
         session.send("Emulation.setCPUThrottlingRate", {"rate": THROTTLE})
-        throttled_ms, slowdown = _least_disturbed(shown.evaluate(_CPU, frames), fixed_ms)
+        throttled_ms, slowdown = least_disturbed(shown.evaluate(_CPU, frames), fixed_ms)
         shown.close()
     return {
         "gaussians": count,
@@ -183,7 +183,7 @@ def _faster_half(times_ms: list[float]) -> float:
     return sum(half) / len(half)
 
 
-def _least_disturbed(times_ms: list[list[float]], fixed_ms: float) -> tuple[float, float]:
+def least_disturbed(times_ms: list[list[float]], fixed_ms: float) -> tuple[float, float]:
     """Of a throttled core: ms a frame, and how many times slower than `fixed_ms` it was meanwhile.
 
     Such a core stands still now and then, so that means over many frames count; of those means, the
