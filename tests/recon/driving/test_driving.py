@@ -19,7 +19,7 @@ from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from avatar3d.motion import Motion
 from recon.capture.landmarks import Face
-from recon.driving import batch
+from recon.driving import batch, sources
 from recon.driving.sinks import (
     Osc,
     Recording,
@@ -45,6 +45,38 @@ def test_without_a_camera_there_is_one_sentence() -> None:
         pass
     with pytest.raises(UserError, match="camera, camera:1"), open_source("camera:x", paced=True):
         pass
+
+
+def test_an_unplugged_camera_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unplugged:
+        """Three pictures, then nothing."""
+
+        left = 3
+
+        def __init__(self, _: int) -> None: ...
+
+        def isOpened(self) -> bool:
+            return True
+
+        def set(self, *_: int) -> None: ...
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            self.left -= 1
+            return (True, np.zeros((4, 4, 3), np.uint8)) if self.left >= 0 else (False, None)
+
+        def release(self) -> None:
+            self.left = -100
+
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Unplugged)
+    monkeypatch.setattr(sources, "SILENCE_S", 0.05)
+    seen = 0
+    with (
+        pytest.raises(UserError, match=r"no picture for 0\.05 s.*connected"),
+        open_source("camera", paced=True) as images,
+    ):
+        for _ in images:
+            seen += 1
+    assert seen == 3
 
 
 def test_without_a_display_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,18 @@ def test_the_place_at_rest_counts_as_none() -> None:
     np.testing.assert_allclose(step.numpy()[:2], [0.03, -0.02], atol=4e-3)
 
 
+def test_a_face_at_the_edge_of_the_picture_is_followed() -> None:
+    """Half of it lies outside, where the detector continues it: the code is the same."""
+    rest, smile = ExpressionCode.neutral(16), showing(12, mouthSmileLeft=0.8, mouthSmileRight=0.8)
+    rest.head_translation[:, 0] = smile.head_translation[:, 0] = 0.23
+    landmarks = seen(smile)
+    assert 0.3 < (landmarks[0, :, 0] > SIZE_PX).mean() < 0.7
+    solver = LiveSolver(HEAD, LiveSettings(calibration_s=0.4, focal_px=FOCAL_PX))
+    frames = follow(solver, [*seen(rest), *landmarks])
+    assert frames[-1].status == "tracked"
+    assert float(frames[-1].code.coefficients[ARKIT_INDEX["mouthSmileLeft"]]) > 0.5
+
+
 def test_blinks_close_fully() -> None:
     code = np.zeros(52)
     values = np.linspace(0, 1, 50)
