@@ -170,6 +170,8 @@ def test_a_headset_sees_the_avatar_with_both_eyes(chromium: Any, server: ViewerS
         """const device = new IWER.XRDevice(IWER.metaQuest3);
         device.installRuntime({ forceInstall: true }); device.stereoEnabled = true;
         device.position.set(0, 1.5, 0); window.device = device;
+        window.XRWebGLLayer = class extends XRWebGLLayer {
+          constructor(session, gl, options) { super(session, gl, options); window.asked = options; } };
         const request = navigator.xr.requestSession.bind(navigator.xr);
         navigator.xr.requestSession = async (...a) => (window.session = await request(...a));"""
     )
@@ -199,6 +201,7 @@ def test_a_headset_sees_the_avatar_with_both_eyes(chromium: Any, server: ViewerS
         const late = new Promise((_, failed) => setTimeout(failed, 20000, 'no frames'));
         return Promise.race([frames(3), late]); }"""
     )
+    assert page.evaluate("() => asked.framebufferScaleFactor") == 0.8  # xr.ts: 0.8 if not given
     left, right = eyes
     assert left["share"] > 0.02
     assert right["share"] > 0.02
