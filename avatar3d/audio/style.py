@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -83,9 +84,13 @@ _PARTING = [
     for side in ("Left", "Right")
 ]
 _OPEN, _CLOSE, _FUNNEL = (ARKIT_INDEX[n] for n in ("jawOpen", "mouthClose", "mouthFunnel"))
-_PRESS = [ARKIT_INDEX["mouthPressLeft"], ARKIT_INDEX["mouthPressRight"]]
+_PRESS = slice(ARKIT_INDEX["mouthPressLeft"], ARKIT_INDEX["mouthPressRight"] + 1)
 _PRESSED = 0.2  # lips that touch are pressed a little
 _JAW_OF_CLOSED = 0.6  # the jaw rises too when lips close
+# What closing lips take away from each coefficient.
+_TAKEN = torch.zeros(len(ARKIT_NAMES))
+_TAKEN[_OPEN] = 1 - _JAW_OF_CLOSED
+_TAKEN[[*_PARTING, _FUNNEL]] = 1.0
 
 
 class Calibration(NamedTuple):
@@ -101,17 +106,25 @@ def perform(
 ) -> Float[Tensor, "T 52"]:
     """Coefficients in 0..1 from the network's outputs, each frame by itself."""
     count = len(CHANNELS)
-    channels = (outputs[:, :count] - torch.tensor(calibration.rest)) * style.strength
-    channels[:, _LIVELY] *= calibration.gain
-    channels[:, _JAW] *= style.jaw
-    channels[:, _LIPS] *= style.lips
-    coefficients = to_coefficients(channels).clamp(0, 1)
+    rest, scale = _scales(style, calibration)
+    coefficients = to_coefficients((outputs[:, :count] - rest) * scale).clamp(0, 1)
     closure = torch.sigmoid(outputs[:, count + MEASURE_COUNT, None])
-    energy = outputs[:, count + MEASURE_COUNT + 1, None].clamp(0, 1)
-    mixed = _with_emotion(coefficients, energy, style)
+    if style.emotion != "neutral":
+        energy = outputs[:, count + MEASURE_COUNT + 1, None].clamp(0, 1)
+        coefficients = _with_emotion(coefficients, energy, style)
     return close_lips(
-        mixed, lips_closed(closure, calibration.closure_threshold) * min(1.0, style.strength)
+        coefficients, lips_closed(closure, calibration.closure_threshold) * min(1.0, style.strength)
     )
+
+
+@lru_cache(maxsize=8)
+def _scales(style: Style, calibration: Calibration) -> tuple[Tensor, Tensor]:
+    """What is taken off each channel, and what it is multiplied by."""
+    scale = torch.full((len(CHANNELS),), float(style.strength))
+    scale[_LIVELY] *= calibration.gain
+    scale[_JAW] *= style.jaw
+    scale[_LIPS] *= style.lips
+    return torch.tensor(calibration.rest), scale
 
 
 def lips_closed(probability: Float[Tensor, "T 1"], threshold: float) -> Float[Tensor, "T 1"]:
@@ -124,12 +137,10 @@ def close_lips(
     coefficients: Float[Tensor, "T 52"], closed: Float[Tensor, "T 1"]
 ) -> Float[Tensor, "T 52"]:
     """Bring the lips together by `closed` 0..1: mouthClose takes back what the jaw opens."""
-    result = coefficients.clone()
-    result[:, [_OPEN]] *= 1 - (1 - _JAW_OF_CLOSED) * closed
-    result[:, [*_PARTING, _FUNNEL]] *= 1 - closed
-    jaw, close = result[:, [_OPEN]], result[:, [_CLOSE]]
+    result = coefficients * (1 - _TAKEN * closed)
+    jaw, close = result[:, _OPEN, None], result[:, _CLOSE, None]
     # Never more than the jaw has opened: lips would pass through each other.
-    result[:, [_CLOSE]] = torch.minimum((1 - closed) * close + closed * jaw, jaw)
+    result[:, _CLOSE, None] = torch.minimum(torch.lerp(close, jaw, closed), jaw)
     result[:, _PRESS] = torch.maximum(result[:, _PRESS], _PRESSED * closed)
     return result.clamp(0, 1)
 
