@@ -17,6 +17,7 @@ from avatar3d.template import Template, make_template
 from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
 from recon.fit.refine import refine
+from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
 from recon.fit.strays import without_strays
 from recon.track.calibrate import calibrate
@@ -72,6 +73,7 @@ def fit_avatar(
         sightings = look_at(observations, template, binding, tracking)
         frontal = most_frontal(tracking.codes)
         start = start_attributes(template, sightings, frontal, config.light_ridge)
+        look = start.confidence.look
         if prior is not None:
             start = prior.start(start, template, len(observations))
     refined = refine(
@@ -83,6 +85,7 @@ def fit_avatar(
     with torch.no_grad():
         still = avatar.gaussians(ExpressionCode.neutral()).means
     attributes = without_strays(template, still, refined.attributes, len(observations))
+    attributes = without_seams(template, attributes, look)
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(

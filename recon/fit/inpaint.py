@@ -103,15 +103,21 @@ def _mirrored(
 def _spread(
     points: np.ndarray, colors: np.ndarray, weight: np.ndarray, usual: np.ndarray
 ) -> np.ndarray:
-    """The smoothest colours that keep to the data as far as it is trusted: a membrane [M, 3]."""
+    """The smoothest colours that keep to the data as far as it is trusted, [M, 3]."""
+    total = weight + _USUAL
+    return membrane(points, (weight[:, None] * colors + _USUAL * usual) / total[:, None], total)
+
+
+def membrane(points: np.ndarray, colors: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Colours [M, 3] between those given, held by `weight` (> 0), and as smooth as can be."""
     count = len(points)
     near = neighbours(points, _NEIGHBOURS)
     rows = np.repeat(np.arange(count), _NEIGHBOURS)
     links = sp.csr_matrix((np.ones(count * _NEIGHBOURS), (rows, near.reshape(-1))), (count, count))
     links = (links + links.T) / 2
     laplacian = sp.diags(np.asarray(links.sum(1)).ravel()) - links
-    system = (sp.diags(weight + _USUAL) + _SMOOTHNESS * laplacian).tocsc()
-    return np.asarray(spsolve(system, weight[:, None] * colors + _USUAL * usual))
+    system = (sp.diags(weight) + _SMOOTHNESS * laplacian).tocsc()
+    return np.asarray(spsolve(system, weight[:, None] * colors))
 
 
 def _cover_lids(
