@@ -124,7 +124,8 @@ def benchmark(
             codec: folder with clips and recorded motion; without it only painted heads.
         methods: fewshot: ours (avatars), ours-ff (the prior's answer without refinement),
             ours-linear (a linear prior), ours-noprior (refinement without prior), ours_start (neither),
-            copy (the nearest support frame), warp2d (a 2D warp).
+            copy (the nearest support frame), warp2d (a 2D warp), adversarial2d (Zakharov et al. 2019,
+            fine-tuned), adversarial2d-ff (the same without fine-tuning).
         shots: fewshot: numbers of support frames.
         clips: fewshot: names of the clips, or the first digits of their SHA-256, or all; those of
             configs/benchmark/fewshot.yaml if not given.
@@ -146,7 +147,8 @@ def benchmark(
         keep_frames: fewshot: keep all frames in the folder, not only those of the contact sheets.
         cross: fewshot: drive each person by another clip too (keep: the driver's codes as they are,
             relative: less what the driver always shows).
-        weights: fewshot: files of networks for LPIPS, FID and CSIM; what is not there is named.
+        weights: fewshot: files of networks for LPIPS, FID, CSIM and adversarial2d; what is not there
+            is named.
         quick: In less than a minute, to see that all works.
     """
     from avatar3d.files import check_readable, check_writable
@@ -237,6 +239,16 @@ def _fewshot(
 
     modes = Transfer("relative" if cross == "relative" else "keep", pose="absolute")
 
+    def baseline(called: str) -> Method:
+        from recon.benchmark.adversarial_2d import baseline
+        from recon.benchmark.adversarial_2d.content import ContentPaths
+
+        tuned, plain = baseline.Adversarial2D, baseline.Adversarial2DFeedForward
+        folds = None if prior is None else Path(prior) / tuned.name
+        own = weights.adversarial2d or (folds if folds and folds.is_dir() else None)
+        content = ContentPaths(weights.vgg19, weights.vggface)
+        return (tuned if called == tuned.name else plain)(own, content=content)
+
     def method(called: str) -> str | Method:
         from recon.benchmark import ours
 
@@ -250,6 +262,8 @@ def _fewshot(
         elif called in ("ours", "ours-ff"):
             kinds = {"ours": ours.Ours, "ours-ff": ours.OursFeedForward}
             made = kinds[called](head, prior=prior)
+        elif called in ("adversarial2d", "adversarial2d-ff"):
+            return baseline(called)
         else:
             return called
         made.modes = modes

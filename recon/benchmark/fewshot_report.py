@@ -45,6 +45,13 @@ class FewshotReport(Report):
         if absent:
             lines = [f"- {metric}: {how}." for metric, how in absent.items()]
             parts.insert(1, "Not measured here, and how to get it:\n\n" + "\n".join(lines) + "\n")
+        notes = [
+            f"- {method}: {chosen['note']}."
+            for method, chosen in self.settings.get("methods", {}).items()
+            if chosen.get("note")
+        ]
+        if notes:
+            parts.insert(1, "Of the methods:\n\n" + "\n".join(notes) + "\n")
         return "\n".join(part for part in parts if part)
 
     def write_folder(self, folder: Path) -> None:

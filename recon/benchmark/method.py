@@ -16,6 +16,8 @@ from recon.benchmark.clip import PreparedClip, PreparedFrame
 METHODS: dict[str, str] = {
     "copy": "recon.benchmark.copy:Copy",
     "warp2d": "recon.benchmark.warp_2d:Warp2D",
+    "adversarial2d": "recon.benchmark.adversarial_2d.baseline:Adversarial2D",
+    "adversarial2d-ff": "recon.benchmark.adversarial_2d.baseline:Adversarial2DFeedForward",
 }
 
 
@@ -59,7 +61,8 @@ class Method(ABC):
     sees_test_pixels: bool = False
 
     def settings(self) -> dict[str, object]:
-        """What was chosen, for the report; plain values that JSON can hold."""
+        """What was chosen, for the report; plain values that JSON can hold. A sentence under `note`
+        stands beside the tables."""
         return {}
 
     def about(self, clip_sha256: str) -> Method:

@@ -18,13 +18,17 @@ Metric = TypeVar("Metric")
 
 @dataclass(frozen=True)
 class WeightPaths:
-    """Files of networks that metrics need; a metric without its file is left out and named."""
+    """Files of networks that metrics and `adversarial2d` need; a metric without its file is left
+    out and named."""
 
     lpips: Path | None = None  # AlexNet or VGG16 as torchvision lays them out
     lpips_heads: Path | None = None  # LPIPS 0.1; without it those of the package lpips
     fid: Path | None = None  # Inception as pytorch-fid lays it out
     arcface: Path | None = None  # ArcFace as ONNX; without it dlib where it is installed
     dlib: Path | None = None  # dlib_face_recognition_resnet_model_v1.dat, where no package has it
+    adversarial2d: Path | None = None  # its networks, or a folder of folds; without it the shipped
+    vgg19: Path | None = None  # for its content loss, Caffe-trained; without it a substitute
+    vggface: Path | None = None  # the same
 
 
 @dataclass(frozen=True)

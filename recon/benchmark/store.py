@@ -26,6 +26,7 @@ _CODE = (
     "render/*.py", "render/backends/**/*.py", "render/metrics/*.py", "recon/*.py",
     "recon/benchmark/*.py", "recon/capture/*.py", "recon/fit/*.py", "recon/track/*.py",
     "recon/track/*.safetensors", "recon/prior/*.py", "recon/prior/*.safetensors",
+    "recon/benchmark/adversarial_2d/*.py", "recon/benchmark/adversarial_2d/*.safetensors",
 )  # fmt: skip
 
 
