@@ -35,9 +35,10 @@ interface Spoken {
 
 const ABSENT = 'Moving the face by voice is not installed here: the page was exported without it; use avatar3d export --to web --voice clean';
 const PIECE = 2 * RATE_HZ; // samples of a file that are heard at a time
-// An audio worklet that hands on what it hears.
+const LATE_S = 0.5; // a machine that cannot keep up leaves sound out, rather than lag more and more
+// An audio worklet that hands on what it hears, and when.
 const LISTENER = `registerProcessor('listener', class extends AudioWorkletProcessor {
-  process([[heard]]) { if (heard) this.port.postMessage(heard.slice()); return true; } })`;
+  process([[heard]]) { if (heard) this.port.postMessage([currentTime, heard.slice()]); return true; } })`;
 
 export function voiceControls(host: VoiceHost): VoiceControls {
   let model: Promise<VoiceModel> | null = null;
@@ -114,9 +115,10 @@ export function voiceControls(host: VoiceHost): VoiceControls {
     await context.audioWorklet.addModule(url).finally(() => URL.revokeObjectURL(url));
     if (ended) return;
     const listener = new AudioWorkletNode(context, 'listener', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
-    listener.port.onmessage = ({ data }: MessageEvent<Float32Array>) => {
-      if (ended) return;
-      const last = speech.push(resampler ? resampler.push(data) : data).map(perform).at(-1);
+    const clock = context;
+    listener.port.onmessage = ({ data: [time, heard] }: MessageEvent<[number, Float32Array]>) => {
+      if (ended || clock.currentTime - time > LATE_S) return;
+      const last = speech.push(resampler ? resampler.push(heard) : heard).map(perform).at(-1);
       if (last) show(speech, last);
     };
     source.connect(listener);
