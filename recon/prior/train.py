@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from torch import Tensor
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 from avatar3d.heads import load_head
-from avatar3d.template import LEVELS, make_template
+from avatar3d.template import LEVELS, Template, make_template
 from recon.fit.config import RefineConfig
 from recon.prior.episodes import Episode, coarser, episode_files, load_episode, person_of, tinted
 from recon.prior.features import anchor_features
@@ -39,6 +39,9 @@ from recon.prior.prior import LearnedSteps, Prior, apply_residuals, untrained
 from recon.prior.surface import surface_of
 from recon.prior.weights import save_prior
 from render.ahead import ahead
+
+if TYPE_CHECKING:
+    from recon.prior.synthetic.episodes import EpisodeStream
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class TrainConfig:
     warm_up: int = 50
     gradient_norm: float = 1.0
     weight_decay: float = 0.1
+    synthetic_share: float = 0.0  # of the episodes show synthetic people, made when drawn
+    synthetic_people: int = 8  # that there are to draw from, others in every `synthetic_window`
+    synthetic_window: int = 64  # steps: making an episode costs several of them
     tint: float = 0.15  # channels are made brighter or darker by up to so much
     average: float = 0.995  # the weights that are kept are a running mean of those that learn
     checkpoint_every: int = 200
@@ -93,10 +99,11 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         _load(run, checkpoint, config)
     template = make_template(load_head(head), config.anchors)
-    by_person = _by_person(files)
+    by_person = [] if config.synthetic_share >= 1 else _by_person(files)
+    stream = _stream(config, head, template)
     writer = _writer(log) if rank == 0 else None
     started, begun = time.perf_counter(), run.step
-    with ahead(_draws(by_person, config, begun, rank, world), depth=2) as drawn:
+    with ahead(_draws(by_person, stream, config, begun, rank, world), depth=2) as drawn:
         while run.step < config.steps:
             losses = []
             for _ in range(rank, config.batch, world):
@@ -218,19 +225,43 @@ def _by_person(files: Sequence[Path]) -> list[list[Path]]:
 
 
 def _draws(
-    by_person: list[list[Path]], config: TrainConfig, first_step: int, rank: int, world: int
+    by_person: list[list[Path]],
+    stream: EpisodeStream | None,
+    config: TrainConfig,
+    first_step: int,
+    rank: int,
+    world: int,
 ) -> Iterator[tuple[Episode, np.random.Generator]]:
     """This process's episodes from a step on, each with what else is drawn for it."""
     for step in range(first_step, config.steps):
         for place in range(rank, config.batch, world):
             rng = np.random.default_rng((config.seed, step, place))
-            yield _draw(by_person, rng), rng
+            yield _synthetic(stream, step, rng, config) or _draw(by_person, rng), rng
 
 
 def _draw(by_person: list[list[Path]], rng: np.random.Generator) -> Episode:
     """Every person is as likely as another, however many episodes show them."""
     own = by_person[rng.integers(len(by_person))]
     return load_episode(own[rng.integers(len(own))])
+
+
+def _stream(config: TrainConfig, head: str, template: Template) -> EpisodeStream | None:
+    """Synthetic people without end, where any are wanted."""
+    if config.synthetic_share <= 0:
+        return None
+    from recon.prior.synthetic.episodes import EpisodeStream
+
+    return EpisodeStream(config.seed, template, load_head(head))
+
+
+def _synthetic(
+    stream: EpisodeStream | None, step: int, rng: np.random.Generator, config: TrainConfig
+) -> Episode | None:
+    """An episode of the stream, as often as the settings say; a function of step and draw alone."""
+    if stream is None or rng.random() >= config.synthetic_share:
+        return None
+    window = step // config.synthetic_window
+    return stream[window * config.synthetic_people + int(rng.integers(config.synthetic_people))]
 
 
 def _save(run: Run, path: Path, config: TrainConfig) -> None:
@@ -250,7 +281,9 @@ def _load(run: Run, path: Path, config: TrainConfig) -> None:
     with safe_open(str(path), "pt") as file:
         facts = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if facts.get("config") != json.dumps(asdict(config), sort_keys=True):
+    # Settings that came later were at their defaults when the checkpoint was made.
+    made_with = asdict(TrainConfig()) | json.loads(facts.get("config", "{}"))
+    if made_with != asdict(config):
         raise UserError(
             f"{path} must be a checkpoint of these settings, but was made with others; "
             f"give the same settings or remove it"
@@ -293,7 +326,8 @@ def main(
     """Train a prior.
 
     Args:
-        episodes: Folder that `python -m recon.prior.make_episodes` or `recon.prior.shards` filled.
+        episodes: Folder that `python -m recon.prior.make_episodes` or `recon.prior.shards` filled;
+            not read where all people are synthetic.
         output: The prior's file.
         hold_out: People who are left out.
         only: Prefixes of the people to train on; all where none is given.
@@ -309,7 +343,8 @@ def main(
         import torch.distributed as dist
 
         dist.init_process_group("gloo")
-    files = episode_files(episodes, hold_out, only)
+    invented = config.synthetic_share >= 1
+    files = [] if invented else episode_files(episodes, hold_out, only)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     first = None if begin is None else load_prior(begin)
     started = time.perf_counter()
