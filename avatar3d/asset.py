@@ -100,13 +100,18 @@ def _pack(avatar: Avatar) -> dict[str, np.ndarray]:
     attributes = Attributes(
         *(_clean(getattr(avatar.attributes, f.name)) for f in fields(Attributes))
     )
-    rotations = torch.nn.functional.normalize(attributes.rotations, dim=-1)
+    # An avatar that was read and is written again keeps every bit: rotations that are of unit length
+    # to half precision are left alone, and grey so near the middle that float32 colours lose its
+    # last bits (7e-5 of 1) is the middle.
+    length = attributes.rotations.norm(dim=-1, keepdim=True)
+    unit = torch.nn.functional.normalize(attributes.rotations, dim=-1)
+    sh0 = (attributes.colors - 0.5) / SH_C0
     packed = {
         "offsets": attributes.offsets,
-        "rotations": rotations,
+        "rotations": torch.where((length - 1).abs() < 1e-3, attributes.rotations, unit),
         "log_scales": attributes.log_scales,
         "opacity_logits": attributes.opacity_logits,
-        "sh0": (attributes.colors - 0.5) / SH_C0,
+        "sh0": torch.where(sh0.abs() < 2.5e-4, 0.0, sh0),
     }
     arrays = {name: value.numpy().astype(np.float16) for name, value in packed.items()}
     arrays["identity"] = _clean(avatar.identity).numpy()
