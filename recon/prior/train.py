@@ -251,7 +251,7 @@ def _stream(config: TrainConfig, head: str, template: Template) -> EpisodeStream
         return None
     from recon.prior.synthetic.episodes import EpisodeStream
 
-    return EpisodeStream(config.seed, template, load_head(head))
+    return EpisodeStream(config.seed, template, load_head(head), kept=config.synthetic_people)
 
 
 def _synthetic(

@@ -24,7 +24,6 @@ from recon.prior.synthetic.scene import random_background, random_camera, random
 SIZE_PX = 512  # as prepared clips are stored
 _SHOTS = (1, 1, 3, 8)  # as episodes of real clips have them
 QUERIES = 6
-_KEPT = 24  # episodes that a stream holds: those of one window and some
 
 
 def synthetic_clip(
@@ -73,9 +72,16 @@ class EpisodeStream:
     """Episodes by number, without end; the same for the same seed, in any order of asking."""
 
     def __init__(
-        self, seed: int, template: Template, head: HeadModel, size_px: int = SIZE_PX
+        self,
+        seed: int,
+        template: Template,
+        head: HeadModel,
+        size_px: int = SIZE_PX,
+        kept: int = 8,
     ) -> None:
+        """`kept` episodes, those asked for last, are held."""
         self._seed, self._template, self._head, self._size_px = seed, template, head, size_px
+        self._limit = kept
         self._kept: OrderedDict[int, Episode] = OrderedDict()
 
     def __getitem__(self, number: int) -> Episode:
@@ -84,7 +90,7 @@ class EpisodeStream:
             return self._kept[number]
         episode = synthetic_episode(self.seed_of(number), self._template, self._head, self._size_px)
         self._kept[number] = episode
-        if len(self._kept) > _KEPT:
+        if len(self._kept) > self._limit:
             self._kept.popitem(last=False)
         return episode
 

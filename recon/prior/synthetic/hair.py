@@ -48,7 +48,7 @@ class Style:
 
 _STYLES = {
     "short": Style(0.030, 0.014, 0.014, "crown", 0.35, 0.007, 0.2, pieces=5),
-    "quiff": Style(0.050, 0.012, 0.014, "quiff", 0.50, 0.010, 0.25, 0.6, clump=0.35, pieces=6),
+    "quiff": Style(0.036, 0.012, 0.014, "quiff", 0.45, 0.009, 0.35, 0.6, clump=0.35, pieces=6),
     "side": Style(0.075, 0.028, 0.025, "part", 0.28, 0.010, 0.6, pieces=7),
     "bob": Style(0.19, 0.165, 0.13, "part", 0.20, 0.010, 3.0, 0.5, pieces=12, radius=0.0013,
                  off_face=0.5),
@@ -84,9 +84,12 @@ def head_hair(body: Scaffold, traits: Traits, rng: np.random.Generator) -> list[
     area = body.spacing[skull] ** 2
     dense = share * area
     roots = rng.choice(skull, style.strands, p=dense / dense.sum())
-    parts.append(_strands(body, roots, style, traits, rng))
+    knot = None
     if traits.style == "bun":
-        parts.append(_bun(body, traits, rng))
+        knot = np.array([0.0, rng.uniform(0.02, 0.08), -0.183])
+        knot[2] += 0.02 * ramp(knot[1], 0.03, 0.06)
+        parts.append(_bun(body, traits, knot, rng))
+    parts.append(_strands(body, roots, style, traits, knot, rng))
     return parts
 
 
@@ -108,7 +111,12 @@ def _varied(style: Style, rng: np.random.Generator) -> Style:
 
 
 def _strands(
-    body: Scaffold, roots: np.ndarray, style: Style, traits: Traits, rng: np.random.Generator
+    body: Scaffold,
+    roots: np.ndarray,
+    style: Style,
+    traits: Traits,
+    knot: np.ndarray | None,
+    rng: np.random.Generator,
 ) -> Splats:
     at, count = body.places[roots], len(roots)
     _x, y, z = at.T
@@ -116,6 +124,8 @@ def _strands(
     back = ramp(z, -0.09, -0.13)
     length = style.side + (style.back - style.side) * back
     length = length + (style.top - length) * top
+    if knot is not None:  # around the skull to the knot, not past it
+        length = 1.15 * np.linalg.norm(knot - body.points[roots], axis=1)
     length = length * rng.uniform(0.75, 1.1, count)
     # The outermost hair is combed over the rest; the hairline's own lies flat.
     rank = rng.uniform(0, 1, count) ** 0.7
@@ -125,6 +135,7 @@ def _strands(
         comb=_combed(at, style.comb, rng),
         lift=np.clip(style.lift * (0.5 + rank) * (0.5 + 0.5 * top), 0, 0.97),
         clearance=0.0015 + style.volume * rank * (0.5 + 0.5 * edge) * (0.55 + 0.45 * top),
+        target=knot,
         gravity=style.gravity,
         stiffness=style.stiffness,
         curl_radius=style.curl_radius,
@@ -206,11 +217,9 @@ def _ground(
     )
 
 
-def _bun(body: Scaffold, traits: Traits, rng: np.random.Generator) -> Splats:
+def _bun(body: Scaffold, traits: Traits, knot: np.ndarray, rng: np.random.Generator) -> Splats:
     """A knot behind the crown: rings around a ball."""
-    middle, size = np.array([0.0, rng.uniform(0.02, 0.08), -0.185]), rng.uniform(0.024, 0.034)
-    if middle[1] > 0.05:
-        middle[2] = -0.165
+    middle, size = knot, rng.uniform(0.024, 0.034)
     root = int(body.nearest(middle[None])[0])
     rings, points = 160, 14
     height = rng.uniform(-0.95, 0.95, rings)

@@ -27,7 +27,7 @@ def contact_sheet(
         person = synthetic_person(seed, head)
         rng = np.random.default_rng([seed, 4])
         camera = random_camera(rng, size_px)
-        codes = random_codes(rng, views, frontal_first=True)
+        codes = random_codes(rng, views, frontal_first=views > 1)
         for view in range(views):
             if view % 2 == 0:
                 light, background = random_light(rng), random_background(rng, size_px)

@@ -21,7 +21,8 @@ class Growth:
     comb: Float[np.ndarray, "S 3"]  # unit: where it is combed, along the surface at its root
     lift: Float[np.ndarray, " S"]  # 0 flat on the skin, 1 straight off it
     clearance: Float[np.ndarray, " S"]  # height over the skin that it keeps
-    gravity: float  # how much it bends down in its length's course
+    target: Float[np.ndarray, "3"] | None = None  # where all of it is drawn to, instead of combed
+    gravity: float = 0.0  # how much it bends down in its length's course
     stiffness: float = 0.6  # how long it keeps its direction
     curl_radius: float = 0.0
     curl_length: float = 0.03
@@ -47,7 +48,8 @@ def grow(
     for index in range(growth.pieces):
         share = (index + 1) / growth.pieces
         fall = growth.gravity * share * np.array([0.0, -1.0, 0.0])
-        toward = growth.stiffness * direction + (1 - growth.stiffness) * (0.4 * _unit(comb) + fall)
+        pull = _unit(comb if growth.target is None else growth.target - at)
+        toward = growth.stiffness * direction + (1 - growth.stiffness) * (0.4 * pull + fall)
         direction = _unit(toward + growth.off_face * _aside(at))
         moved = at + step * direction
         anchor = body.nearest(moved)
