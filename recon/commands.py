@@ -135,7 +135,8 @@ def benchmark(
             must not have been trained on the people of the clips. A folder of `python -m
             recon.prior.folds` gives each clip the weights that have not seen its person.
         against: heads: another head model whose shapes are compared.
-        avatar: raster, frame, viewer: the .avatar file to draw; without it one is made of the portrait
+        avatar: audio: the .avatar file that a voice drives, for the time from sound to picture.
+            raster, frame, viewer: that to draw; without it one is made of the portrait
             that `demo` shows.
         full: raster: time the slow reference at every size.
         json: Write all figures here.
@@ -174,7 +175,7 @@ def benchmark(
     elif name == "heads":
         report = _heads(data, head, against, quick)
     elif name == "audio":
-        report = _audio(data, quick)
+        report = _audio(data, avatar, quick)
     elif name == "tracking":
         report = _tracking(data, clips, head, quick)
     elif name == "codec":
@@ -275,10 +276,12 @@ def _fewshot(
     )
 
 
-def _audio(data: Path | None, quick: bool) -> Report:
+def _audio(data: Path | None, avatar: Path | None, quick: bool) -> Report:
+    from avatar3d.asset import read_avatar
     from recon.audio.benchmark import QUICK, AudioConfig, run_audio
 
-    return run_audio(data, QUICK if quick else AudioConfig())
+    shown = None if avatar is None else read_avatar(avatar)
+    return run_audio(data, QUICK if quick else AudioConfig(), shown)
 
 
 def _heads(data: Path | None, head: str, against: str | None, quick: bool) -> Report:
