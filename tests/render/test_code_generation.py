@@ -42,7 +42,7 @@ def intermediate_code() -> str:
         blend._blend_block(floats, 0, floats, indices, listed, np.float32(1), np.float32(1), floats)
         blend._store_block(floats, 0, floats, picture, floats, 0, 16)
         blend._store_block(floats, 0, floats, pixels, floats, 0, 16)
-        blend_backward._load_block(floats, 0, 0, 16, floats, floats, floats, floats)
+        blend_backward._load_block(floats, 0, 0, 16, floats, floats, floats, floats, 0, 16)
         blend_backward._blend_splats_backward(floats, 4, floats, masks, slots, floats, floats)
         return blend_backward._block_done(floats, 0)
 

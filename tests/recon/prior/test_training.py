@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from avatar3d.avatar import Avatar
 from avatar3d.errors import UserError
@@ -116,8 +117,12 @@ def test_two_processes_do_as_one(files: list[Path], tmp_path: Path) -> None:
     )
     together = read_prior(output)
     for own, same in zip(together.network.parameters(), averaged(alone).network.parameters()):
-        # Half precision in the file; gradients summed in another order.
-        torch.testing.assert_close(own, same.detach(), rtol=2e-3, atol=2e-5)
+        # Half precision in the file; gradients summed in another order, which Adam's first steps,
+        # of 2e-3 whatever the gradient's size, make larger where it is nearly zero.
+        torch.testing.assert_close(own, same.detach(), rtol=2e-3, atol=1e-4)
+    with safe_open(str(output.with_suffix(".checkpoint.safetensors")), "pt") as checkpoint:
+        losses = checkpoint.get_tensor("losses")
+    torch.testing.assert_close(losses.tolist(), alone.losses, rtol=1e-4, atol=0.0)
 
 
 def test_weights_come_back_in_half_precision(files: list[Path], tmp_path: Path) -> None:
