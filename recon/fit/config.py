@@ -41,7 +41,7 @@ class RefineConfig:
     # One photo is soon learned by heart; many frames disagree and take longer.
     iterations: int = 110
     iterations_per_frame: int = 10  # for each frame after the first
-    max_iterations: int = 300
+    max_iterations: int = 265
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pose_rates: PoseRates = field(default_factory=PoseRates)
     refine_codes: bool = True
