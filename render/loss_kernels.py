@@ -204,14 +204,14 @@ def _band(
     left, right = _differs(image, target, first - 2 * _RADIUS, end + 2 * _RADIUS)
     # Windows of windows see the difference from twice their reach.
     left, right = max(left - 2 * pad, 0), min(right + 2 * pad, image.shape[1])
-    if wanted:
-        for y in range(first, end):
-            gradient[y, : max(left, 0)] = _ZERO
-            gradient[y, max(right, left) :] = _ZERO
     if left >= right:
         if wanted:
             gradient[first:end] = _ZERO
         return
+    if wanted:
+        for y in range(first, end):
+            gradient[y, :left] = _ZERO
+            gradient[y, right:] = _ZERO
     width = right - left
     # What is left out looks like what is beyond the border, so a window must not begin there: the
     # moments are taken of the picture itself, on a margin that is as wide as a window reaches.

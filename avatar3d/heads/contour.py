@@ -40,13 +40,12 @@ _HOLD = 0.005  # slope, 0.3 degrees: how firmly a landmark holds on to its place
 @dataclass(frozen=True)
 class ContourPaths:
     """Where landmarks of the outline may lie: the nodes of polylines on the surface, each between
-    its neighbours' triangles. K nodes, the last one repeated on shorter paths."""
+    its neighbours' triangles. K nodes, the last one repeated on shorter paths. `along` is the
+    outline's direction at rest; crossed with the view it points outward."""
 
     corners: Tensor  # [L, K, 3] int64 vertices
     barycentrics: Tensor  # [L, K, 3]
-    along: (
-        Tensor  # [L, 3] unit, at rest: along the outline; crossed with the view it points outward
-    )
+    along: Tensor  # [L, 3] unit
 
 
 class SlidingLandmarks:
