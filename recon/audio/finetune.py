@@ -49,9 +49,8 @@ class FinetuneConfig:
     ridge: float = 200.0  # frames' worth of trust in a head that says the mean
     toward_synthetic: bool = False  # ... in the head of synthetic speech instead
     replay_weight: float = 0.5
-    own_replay_weight: float = (
-        0.7  # of synthetic channels through the new head, if toward_synthetic
-    )
+    # Of synthetic channels through the new head, if toward_synthetic.
+    own_replay_weight: float = 0.7
     channel_weight: float = 0.7
     posed_weight: float = 0.5
     closure_weight: float = 0.3
@@ -120,9 +119,7 @@ def finetune(
         loss = loss + 0.1 * F.smooth_l1_loss(
             off[..., UNTAUGHT], torch.zeros_like(off[..., UNTAUGHT])
         )
-        if (
-            config.toward_synthetic
-        ):  # few people say little of channels: they stay true to speech too
+        if config.toward_synthetic:  # few people say little of channels, synthetic speech more
             loss = loss + config.own_replay_weight * F.smooth_l1_loss(off, torch.zeros_like(off))
         optimizer.zero_grad()
         loss.backward()

@@ -118,8 +118,8 @@ def train(
                     writer.add_scalar("loss", loss, run.step)
                 if run.step % 50 == 0:
                     rate = (time.perf_counter() - started) / (run.step - begun)
-                    loss = np.mean(run.losses[-50:])
-                    print(f"{run.step} {loss:.4f} {rate:.2f} s/step", flush=True)
+                    recent = np.mean(run.losses[-50:])
+                    print(f"{run.step} {recent:.4f} {rate:.2f} s/step", flush=True)
                 if checkpoint is not None and run.step % config.checkpoint_every == 0:
                     _save(run, checkpoint, config)
     if rank == 0 and checkpoint is not None:
