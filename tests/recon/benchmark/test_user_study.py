@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,12 @@ def test_a_person_answers_in_a_browser(frames: Path, tmp_path: Path, chromium: A
     shown(2)
     page.reload()
     page.get_by_role("button", name="Begin").click()
-    for number in (2, 3, 4):
+    # A browser writes behind: an answer given a moment before may have to be given again.
+    asked = page.locator("#count")
+    asked.filter(has_text=re.compile(r"^\d of 5$")).wait_for()
+    went_on_at = int((asked.text_content() or "")[0]) - 1
+    assert went_on_at in (1, 2), "the answers before are kept"
+    for number in range(went_on_at, 5):
         shown(number)
         page.keyboard.press(str(made[number] + 1))
     with page.expect_download() as download:
