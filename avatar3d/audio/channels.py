@@ -27,18 +27,20 @@ def _coefficients_of(channel: str) -> list[int]:
 
 
 # [19, 52]: row c has a 1 at each coefficient of channel c.
-_SPREAD = torch.zeros(len(CHANNELS), len(ARKIT_NAMES))
+COEFFICIENTS_OF_CHANNELS: Float[np.ndarray, "19 52"] = np.zeros(
+    (len(CHANNELS), len(ARKIT_NAMES)), np.float32
+)
 for _row, _channel in enumerate(CHANNELS):
-    _SPREAD[_row, _coefficients_of(_channel)] = 1.0
-DRIVEN: tuple[int, ...] = tuple(int(i) for i in torch.nonzero(_SPREAD.sum(0)).ravel())
+    COEFFICIENTS_OF_CHANNELS[_row, _coefficients_of(_channel)] = 1.0
+DRIVEN: tuple[int, ...] = tuple(map(int, np.flatnonzero(COEFFICIENTS_OF_CHANNELS.any(0))))
 
 
 def to_coefficients(channels: Float[Tensor, "*T 19"]) -> Float[Tensor, "*T 52"]:
     """Coefficients of ARKit; those that no voice moves are 0."""
-    return channels @ _SPREAD
+    return channels @ torch.from_numpy(COEFFICIENTS_OF_CHANNELS)
 
 
 def to_channels(coefficients: Float[np.ndarray, "*T 52"]) -> Float[np.ndarray, "*T 19"]:
     """The mean of left and right."""
-    spread = _SPREAD.numpy()
+    spread = COEFFICIENTS_OF_CHANNELS
     return coefficients @ (spread / spread.sum(1, keepdims=True)).T

@@ -145,6 +145,6 @@ class OnnxEngine:
         }
 
     def step(self, features: Float[np.ndarray, "F 81"]) -> Float[np.ndarray, "T C"]:
-        outputs, *state = self._session.run(None, {"features": features[None], **self._state})
+        outputs, *state = self._session.run(None, {"features": features, **self._state})
         self._state = dict(zip(self._state, state))
-        return outputs[0]
+        return outputs

@@ -39,8 +39,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         count = x.shape[1]
-        heard = torch.cat([past, self.norm(x)], dim=1)
-        taps = [heard[:, k * self.dilation : k * self.dilation + count] for k in range(3)]
+        now = self.norm(x)
+        heard = torch.cat([past, now], dim=1)
+        taps = [heard[:, :count], heard[:, self.dilation : self.dilation + count], now]
         hidden = nn.functional.gelu(self.spread(torch.cat(taps, dim=2)), approximate="tanh")
         return x + self.drop(self.mix(hidden)), heard[:, count:]
 

@@ -78,9 +78,9 @@ class VoiceStream:
         return VoiceFrames(*(values[: max(0, missing)] for values in frames))
 
     def _performed(self, outputs: np.ndarray) -> VoiceFrames:
-        raw = torch.from_numpy(outputs)
-        coefficients = perform(raw, self.style, self._calibration)
-        return VoiceFrames(coefficients, raw[:, _ENERGY].clamp(0, 1), raw)
+        coefficients = perform(outputs, self.style, self._calibration)
+        energy = np.minimum(np.maximum(outputs[:, _ENERGY], 0), 1)
+        return VoiceFrames(*map(torch.from_numpy, (coefficients, energy, outputs)))
 
 
 def voice_frames(

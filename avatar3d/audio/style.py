@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from avatar3d.audio.channels import CHANNEL_INDEX, CHANNELS, to_coefficients
+from avatar3d.audio.channels import CHANNEL_INDEX, CHANNELS, COEFFICIENTS_OF_CHANNELS
 from avatar3d.audio.network import MEASURE_COUNT
 from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES
 
@@ -88,7 +87,7 @@ _PRESS = slice(ARKIT_INDEX["mouthPressLeft"], ARKIT_INDEX["mouthPressRight"] + 1
 _PRESSED = 0.2  # lips that touch are pressed a little
 _JAW_OF_CLOSED = 0.6  # the jaw rises too when lips close
 # What closing lips take away from each coefficient.
-_TAKEN = torch.zeros(len(ARKIT_NAMES))
+_TAKEN = np.zeros(len(ARKIT_NAMES), np.float32)
 _TAKEN[_OPEN] = 1 - _JAW_OF_CLOSED
 _TAKEN[[*_PARTING, _FUNNEL]] = 1.0
 
@@ -102,15 +101,19 @@ class Calibration(NamedTuple):
 
 
 def perform(
-    outputs: Float[Tensor, "T C"], style: Style, calibration: Calibration
-) -> Float[Tensor, "T 52"]:
-    """Coefficients in 0..1 from the network's outputs, each frame by itself."""
+    outputs: Float[np.ndarray, "T C"], style: Style, calibration: Calibration
+) -> Float[np.ndarray, "T 52"]:
+    """Coefficients in 0..1 from the network's outputs, each frame by itself.
+
+    In numpy: a microphone gives one frame at a time, and torch's calls cost three of numpy's.
+    """
     count = len(CHANNELS)
-    rest, scale = _scales(style, calibration)
-    coefficients = to_coefficients((outputs[:, :count] - rest) * scale).clamp(0, 1)
-    closure = torch.sigmoid(outputs[:, count + MEASURE_COUNT, None])
+    rest, spread = _scales(style, calibration)
+    coefficients = _within_0_1((outputs[:, :count] - rest) @ spread)
+    # The logistic function by a tanh, which no logit makes overflow.
+    closure = 0.5 + 0.5 * np.tanh(0.5 * outputs[:, count + MEASURE_COUNT, None])
     if style.emotion != "neutral":
-        energy = outputs[:, count + MEASURE_COUNT + 1, None].clamp(0, 1)
+        energy = _within_0_1(outputs[:, count + MEASURE_COUNT + 1, None])
         coefficients = _with_emotion(coefficients, energy, style)
     return close_lips(
         coefficients, lips_closed(closure, calibration.closure_threshold) * min(1.0, style.strength)
@@ -118,37 +121,43 @@ def perform(
 
 
 @lru_cache(maxsize=8)
-def _scales(style: Style, calibration: Calibration) -> tuple[Tensor, Tensor]:
-    """What is taken off each channel, and what it is multiplied by."""
-    scale = torch.full((len(CHANNELS),), float(style.strength))
+def _scales(style: Style, calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """What is taken off each channel [19], and what it adds to each coefficient [19, 52]."""
+    scale = np.full(len(CHANNELS), style.strength, np.float32)
     scale[_LIVELY] *= calibration.gain
     scale[_JAW] *= style.jaw
     scale[_LIPS] *= style.lips
-    return torch.tensor(calibration.rest), scale
+    return np.array(calibration.rest, np.float32), scale[:, None] * COEFFICIENTS_OF_CHANNELS
 
 
-def lips_closed(probability: Float[Tensor, "T 1"], threshold: float) -> Float[Tensor, "T 1"]:
+def lips_closed(
+    probability: Float[np.ndarray, "T 1"], threshold: float
+) -> Float[np.ndarray, "T 1"]:
     """0 well below the threshold, 1 well above, smooth between: lips do not jump."""
-    position = ((probability / threshold - 0.6) / 0.8).clamp(0, 1)
+    position = _within_0_1((probability / threshold - 0.6) / 0.8)
     return position * position * (3 - 2 * position)
 
 
 def close_lips(
-    coefficients: Float[Tensor, "T 52"], closed: Float[Tensor, "T 1"]
-) -> Float[Tensor, "T 52"]:
+    coefficients: Float[np.ndarray, "T 52"], closed: Float[np.ndarray, "T 1"]
+) -> Float[np.ndarray, "T 52"]:
     """Bring the lips together by `closed` 0..1: mouthClose takes back what the jaw opens."""
     result = coefficients * (1 - _TAKEN * closed)
     jaw, close = result[:, _OPEN, None], result[:, _CLOSE, None]
     # Never more than the jaw has opened: lips would pass through each other.
-    result[:, _CLOSE, None] = torch.minimum(torch.lerp(close, jaw, closed), jaw)
-    result[:, _PRESS] = torch.maximum(result[:, _PRESS], _PRESSED * closed)
-    return result.clamp(0, 1)
+    result[:, _CLOSE, None] = np.minimum(close + closed * (jaw - close), jaw)
+    result[:, _PRESS] = np.maximum(result[:, _PRESS], _PRESSED * closed)
+    return result
 
 
-def _with_emotion(coefficients: Tensor, energy: Tensor, style: Style) -> Tensor:
-    added = torch.zeros(len(ARKIT_NAMES))
+def _with_emotion(coefficients: np.ndarray, energy: np.ndarray, style: Style) -> np.ndarray:
+    added = np.zeros(len(ARKIT_NAMES), np.float32)
     for name, value in EMOTIONS[style.emotion].items():
         added[ARKIT_INDEX[name]] = style.emotion_amount * value
-    share = torch.ones(len(energy), len(ARKIT_NAMES))
+    share = np.ones((len(energy), len(ARKIT_NAMES)), np.float32)
     share[:, _MOUTH] = 1 - (1 - _MOUTH_SHARE_IN_SPEECH) * energy
-    return (coefficients + share * added).clamp(0, 1)
+    return _within_0_1(coefficients + share * added)
+
+
+def _within_0_1(values: np.ndarray) -> np.ndarray:
+    return np.minimum(np.maximum(values, 0), 1)

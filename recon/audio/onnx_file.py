@@ -1,12 +1,13 @@
 """The network as an ONNX graph, node by node: half-precision weights, the state as inputs and outputs.
 
-Inputs: features [1, 2 T, 81] and past0 .. past8; outputs: outputs [1, T, C] and after0 .. after8,
-which are the next call's past. Operators of opset 18, nothing else: it runs in browsers too.
+Inputs: features [2 T, 81] and past0 .. past8; outputs: outputs [T, C] and after0 .. after8, which
+are the next call's past. Matrices throughout, since for two frames at a time the number of nodes
+decides: products and biases are one node, and so is each activation. Operators of opset 20, nothing
+else: it runs in browsers too.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from avatar3d.audio.network import OUTPUTS, VoiceNetwork
 from avatar3d.files import atomic_output
 from avatar3d.optional import require
 
-OPSET, IR_VERSION = 18, 9
+OPSET, IR_VERSION = 20, 9
 
 
 class _Graph:
@@ -46,23 +47,15 @@ class _Graph:
         return output
 
     def linear(self, x: str, layer: Any, output: str = "") -> str:
-        product = self.node("MatMul", [x, self.weight(layer.weight.detach().numpy().T)])
-        return self.node("Add", [product, self.weight(layer.bias.detach().numpy())], output)
+        weight = self.weight(layer.weight.detach().numpy().T)
+        return self.node("Gemm", [x, weight, self.weight(layer.bias.detach().numpy())], output)
 
     def gelu(self, x: str) -> str:
-        """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))."""
-        cube = self.node("Mul", [self.node("Mul", [x, x]), x])
-        bent = self.node("Add", [x, self.node("Mul", [cube, self.scalar(0.044715)])])
-        tanh = self.node("Tanh", [self.node("Mul", [bent, self.scalar(math.sqrt(2 / math.pi))])])
-        half = self.node("Mul", [x, self.scalar(0.5)])
-        return self.node("Mul", [half, self.node("Add", [tanh, self.scalar(1.0)])])
-
-    def scalar(self, value: float) -> str:
-        return self.constant(np.array(value, np.float32))
+        return self.node("Gelu", [x], approximate="tanh")
 
     def slice(self, x: str, start: int, end: int, output: str = "") -> str:
         """Along time; `end` 2^62 is the end."""
-        numbers = [self.constant(np.array([value], np.int64)) for value in (start, end, 1)]
+        numbers = [self.constant(np.array([value], np.int64)) for value in (start, end, 0)]
         return self.node("Slice", [x, *numbers], output)
 
 
@@ -74,22 +67,22 @@ def write_onnx(network: VoiceNetwork, path: str | Path, facts: dict[str, str]) -
     graph = _Graph()
     helper, float32 = graph.onnx.helper, graph.onnx.TensorProto.FLOAT
     starts = network.start()
-    shape = graph.constant(np.array([1, -1, 2 * FEATURES], np.int64))
+    shape = graph.constant(np.array([-1, 2 * FEATURES], np.int64))
     pairs = graph.node("Reshape", ["features", shape])
-    heard = graph.node("Concat", ["past0", pairs], axis=1)
+    heard = graph.node("Concat", ["past0", pairs], axis=0)
     graph.slice(heard, -1, _END, "after0")
-    joined = [graph.slice(heard, 0, -1), graph.slice(heard, 1, _END)]
-    x = graph.gelu(graph.linear(graph.node("Concat", joined, axis=2), network.stem))
+    joined = [graph.slice(heard, 0, -1), pairs]
+    x = graph.gelu(graph.linear(graph.node("Concat", joined, axis=1), network.stem))
     for index, block in enumerate(network.blocks, start=1):
         x = _block(graph, block, x, index)
     graph.linear(x, network.head, "outputs")
-    state = [(f"{{}}{index}", list(start.shape)) for index, start in enumerate(starts)]
+    state = [(f"{{}}{index}", list(start.shape[1:])) for index, start in enumerate(starts)]
 
     def values(side: str) -> list[Any]:
         return [helper.make_tensor_value_info(name.format(side), float32, s) for name, s in state]
 
-    features = helper.make_tensor_value_info("features", float32, [1, "feature_frames", FEATURES])
-    outputs = helper.make_tensor_value_info("outputs", float32, [1, "frames", OUTPUTS])
+    features = helper.make_tensor_value_info("features", float32, ["feature_frames", FEATURES])
+    outputs = helper.make_tensor_value_info("outputs", float32, ["frames", OUTPUTS])
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -115,13 +108,12 @@ def _block(graph: _Graph, block: Any, x: str, index: int) -> str:
         axis=-1,
         epsilon=block.norm.eps,
     )
-    heard = graph.node("Concat", [f"past{index}", norm], axis=1)
+    heard = graph.node("Concat", [f"past{index}", norm], axis=0)
     reach = 2 * block.dilation
     graph.slice(heard, -reach, _END, f"after{index}")
-    taps = [
+    earlier = [
         graph.slice(heard, 0, -reach),
         graph.slice(heard, block.dilation, -block.dilation),
-        graph.slice(heard, reach, _END),
     ]
-    hidden = graph.gelu(graph.linear(graph.node("Concat", taps, axis=2), block.spread))
+    hidden = graph.gelu(graph.linear(graph.node("Concat", [*earlier, norm], axis=1), block.spread))
     return graph.node("Add", [x, graph.linear(hidden, block.mix)])

@@ -122,8 +122,8 @@ def predictor(network: VoiceNetwork, calibration: Calibration) -> Predictor:
 
     def predict(lesson: Lesson) -> Prediction:
         outputs = run(network, lesson.bands)[0]
-        performed = perform(torch.from_numpy(outputs), Style(), calibration)
-        return outputs[:, MEASURES], performed.numpy(), outputs[:, CLOSURE]
+        performed = perform(outputs, Style(), calibration)
+        return outputs[:, MEASURES], performed, outputs[:, CLOSURE]
 
     return predict
 

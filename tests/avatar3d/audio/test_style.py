@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,8 +17,8 @@ from avatar3d.heads import load_head
 UPPER_INNER_LIP, LOWER_INNER_LIP = 13, 14
 
 
-def _outputs(seed: int, closure: float = -8.0) -> torch.Tensor:
-    outputs = 0.4 * torch.randn(20, OUTPUTS, generator=torch.Generator().manual_seed(seed))
+def _outputs(seed: int, closure: float = -8.0) -> np.ndarray:
+    outputs = 0.4 * np.random.default_rng(seed).standard_normal((20, OUTPUTS), np.float32)
     outputs[:, -2] = closure
     return outputs
 
@@ -27,7 +28,7 @@ def _outputs(seed: int, closure: float = -8.0) -> torch.Tensor:
     seed=st.integers(0, 1000),
     strength=st.floats(0, 3),
     emotion=st.sampled_from(sorted(EMOTIONS)),
-    closure=st.floats(-9, 9),
+    closure=st.floats(-200, 200),
 )
 def test_every_style_stays_within_bounds(
     seed: int, strength: float, emotion: str, closure: float
@@ -56,48 +57,49 @@ def test_left_and_right_are_the_same_without_emotion() -> None:
     for name in ARKIT_NAMES:
         if name.endswith("Left") and name not in ("jawLeft", "mouthLeft"):
             other = ARKIT_INDEX[name.removesuffix("Left") + "Right"]
-            assert torch.equal(coefficients[:, ARKIT_INDEX[name]], coefficients[:, other])
+            assert np.array_equal(coefficients[:, ARKIT_INDEX[name]], coefficients[:, other])
 
 
 def test_lips_close_on_the_head_whatever_the_jaw_does() -> None:
     head = load_head("default")
 
-    def gap(coefficients: torch.Tensor) -> torch.Tensor:
-        code = ExpressionCode.neutral(len(coefficients))._replace(coefficients=coefficients)
+    def gap(coefficients: np.ndarray) -> torch.Tensor:
+        code = ExpressionCode.neutral(len(coefficients))
+        code = code._replace(coefficients=torch.from_numpy(coefficients))
         points = head.landmarks(None, code)
         return (points[:, UPPER_INNER_LIP] - points[:, LOWER_INNER_LIP]).norm(dim=-1)
 
-    open_mouth = torch.zeros(4, 52)
-    open_mouth[:, ARKIT_INDEX["jawOpen"]] = torch.tensor([0.1, 0.3, 0.5, 0.7])
+    open_mouth = np.zeros((4, 52), np.float32)
+    open_mouth[:, ARKIT_INDEX["jawOpen"]] = 0.1, 0.3, 0.5, 0.7
     open_mouth[:, [ARKIT_INDEX["mouthLowerDownLeft"], ARKIT_INDEX["mouthLowerDownRight"]]] = 0.5
-    at_rest = gap(torch.zeros(1, 52))
+    at_rest = gap(np.zeros((1, 52), np.float32))
     opened = gap(open_mouth)
-    closed = gap(close_lips(open_mouth, torch.ones(4, 1)))
+    closed = gap(close_lips(open_mouth, np.ones((4, 1), np.float32)))
     assert (opened > at_rest + 0.003).all()  # metres
     assert (closed < at_rest + 0.002).all()
-    half = gap(close_lips(open_mouth, torch.full((4, 1), 0.5)))
+    half = gap(close_lips(open_mouth, np.full((4, 1), 0.5, np.float32)))
     assert ((half < opened) & (half > closed)).all()
 
 
 def test_closing_is_monotonous_and_smooth() -> None:
-    probability = torch.linspace(0, 1, 200)[:, None]
+    probability = np.linspace(0, 1, 200)[:, None]
     closed = lips_closed(probability, 0.4)
     assert closed[0] == 0
     assert closed[-1] == 1
-    steps = closed.diff(dim=0)
+    steps = np.diff(closed, axis=0)
     assert (steps >= 0).all()
     assert steps.max() < 0.03
 
 
 def test_an_emotion_shows_in_silence_and_mixes_with_speech() -> None:
-    silent = torch.zeros(1, OUTPUTS)
+    silent = np.zeros((1, OUTPUTS), np.float32)
     silent[:, -2] = -9
     for name, wanted in EMOTIONS.items():
         style = Style(emotion=name, emotion_amount=1.0)  # type: ignore[arg-type]
         shown = perform(silent, style, Calibration())
         for coefficient, value in wanted.items():
             assert shown[0, ARKIT_INDEX[coefficient]] == pytest.approx(value, abs=1e-6)
-    speaking = silent.clone()
+    speaking = silent.copy()
     speaking[:, 0], speaking[:, -1] = 0.4, 1.0
     happy = perform(speaking, Style(emotion="happy", emotion_amount=1.0), Calibration())
     plain = perform(speaking, Style(), Calibration())
