@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from recon.capture import (
 from recon.capture.video import VideoInfo
 from recon.track import Tracking, track_frames, track_support
 from recon.track.people import Choice, CutFinder, nearest_to
+from render.ahead import ahead
 
 logger = logging.getLogger(__name__)
 
@@ -97,17 +98,18 @@ def track_clip(
     times: list[float] = []
     shots: list[Shot] = []
     pieces: list[_Piece | None] = []
-    numbered = _in_shots(_watched(read_video(path), info, watch))
     before: _Piece | None = None
-    for (_, chunk), group in groupby(numbered, key=lambda pair: pair[0]):
-        first = len(times)
-        unread = _noting_times(group, times)
-        piece, problem = _track_piece(unread, head, choice, before if chunk else None)
-        for _ in unread:  # what a failure left
-            pass
-        before = piece or (before if chunk else None)
-        pieces.append(piece)
-        shots.append(Shot(first, len(times), problem))
+    with ahead(read_video(path)) as frames:
+        numbered = _in_shots(_watched(frames, info, watch))
+        for (_, chunk), group in groupby(numbered, key=lambda pair: pair[0]):
+            first = len(times)
+            unread = _noting_times(group, times)
+            piece, problem = _track_piece(unread, head, choice, before if chunk else None)
+            for _ in unread:  # what a failure left
+                pass
+            before = piece or (before if chunk else None)
+            pieces.append(piece)
+            shots.append(Shot(first, len(times), problem))
     tracked = [piece for piece in pieces if piece is not None]
     if not tracked:
         raise UserError(
@@ -176,6 +178,8 @@ def _track_piece(
     codes = half_way(forward, backward.at(torch.arange(len(landmarks) - 1, -1, -1)))
     last = track.face(int(found[-1]))
     assert last is not None
+    # A copy: a row of the track would keep all of its landmarks, 6 kB a frame.
+    last = replace(last, landmarks=last.landmarks.copy())
     return _Piece(tracking, crop, codes, track.found, last), None
 
 

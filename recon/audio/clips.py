@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from recon.benchmark.cache import cache_folder
 from recon.capture import hash_file, read_video, stable_head_crop, track_faces
 from recon.clip_motion import CROP_PX, SUPPORT_FRAMES
 from recon.track import track_frames, track_support
+from render.ahead import ahead
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +43,11 @@ class SpeakingClip:
     measures: Float[np.ndarray, "F 7"]  # of the detector's landmarks
 
 
-def speaking_clip(path: Path, head: HeadModel) -> SpeakingClip:
-    """Track a clip, or read what an earlier call left in the cache."""
+def speaking_clip(path: Path, head: HeadModel, longest_s: float | None = None) -> SpeakingClip:
+    """Track a clip, or its first `longest_s`, or read what an earlier call left in the cache."""
     digest = hash_file(path)
-    key = hashlib.sha256(f"{FORMAT} {digest} {head.name}".encode()).hexdigest()[:16]
+    made_of = f"{FORMAT} {digest} {head.name}" + ("" if longest_s is None else f" {longest_s:g}")
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     file = cache_folder() / "audio" / f"clip-{key}.npz"
     if file.exists():
         try:
@@ -50,7 +55,7 @@ def speaking_clip(path: Path, head: HeadModel) -> SpeakingClip:
                 return SpeakingClip(digest, **{name: arrays[name] for name in arrays.files})
         except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
             logger.warning("%s is damaged and made anew", file)
-    clip = _tracked(path, digest, head)
+    clip = _tracked(path, digest, head, math.inf if longest_s is None else longest_s)
     file.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: value for name, value in vars(clip).items() if name != "sha256"}
     with atomic_output(file) as beside:
@@ -58,16 +63,18 @@ def speaking_clip(path: Path, head: HeadModel) -> SpeakingClip:
     return clip
 
 
-def _tracked(path: Path, digest: str, head: HeadModel) -> SpeakingClip:
-    track = track_faces(read_video(path))
+def _tracked(path: Path, digest: str, head: HeadModel, longest_s: float) -> SpeakingClip:
+    with ahead(read_video(path)) as frames:
+        track = track_faces(takewhile(lambda frame: frame.time_s < longest_s, frames))
     found = np.flatnonzero(track.found)
     crop = stable_head_crop(track.landmarks, CROP_PX)
     landmarks = crop.to_crop(track.landmarks)
     even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
     tracking = track_support(landmarks[found[even]], CROP_PX, head)
     codes = track_frames(tracking, landmarks, temporal=True)
-    sound = np.concatenate(list(read_sound(path)))[:, 0]
-    times_s = track.times_s[found] - read_sound_info(path).starts_s
+    starts_s = read_sound_info(path).starts_s
+    sound = _first(read_sound(path), longest_s - starts_s)
+    times_s = track.times_s[found] - starts_s
     assert RATE_HZ == 16_000
     return SpeakingClip(
         digest,
@@ -77,3 +84,14 @@ def _tracked(path: Path, digest: str, head: HeadModel) -> SpeakingClip:
         codes.head_rotation[found].numpy().astype(np.float32),
         mouth_measures(skull_frame(track.landmarks[found])).astype(np.float32),
     )
+
+
+def _first(pieces: Iterable[Float[np.ndarray, "_ 1"]], longest_s: float) -> Float[np.ndarray, " N"]:
+    """The first seconds of a mono sound."""
+    heard, kept = 0, []
+    for piece in pieces:
+        kept.append(piece[:, 0])
+        heard += len(piece)
+        if heard >= longest_s * RATE_HZ:
+            break
+    return np.concatenate(kept)[: math.ceil(max(0.0, min(heard / RATE_HZ, longest_s)) * RATE_HZ)]

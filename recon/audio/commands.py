@@ -20,7 +20,8 @@ def voice(
     """Teach a voice model how the person in a clip moves the mouth, for `avatar3d speak --voice`.
 
     Args:
-        clip: A video of the person speaking to the camera; 10 s or more.
+        clip: A video of the person speaking to the camera; 10 s or more, of which the first minute
+            counts.
         output: The model (.safetensors).
         start: The model to start from: clean, research, or another that this command made.
     """
@@ -29,7 +30,7 @@ def voice(
     from avatar3d.heads import load_head
     from recon.audio.clips import speaking_clip
     from recon.audio.material import aligned, lesson
-    from recon.audio.personal import personalise
+    from recon.audio.personal import LONGEST_S, personalise
     from render.commands import check_output
 
     started = time.perf_counter()
@@ -38,7 +39,7 @@ def voice(
     read_sound_info(clip)  # refuses what has no sound before it is tracked
     with stage_bars() as watch, warnings_said():
         watch("track", 0, 1)
-        seen = speaking_clip(clip, load_head("default"))
+        seen = speaking_clip(clip, load_head("default"), LONGEST_S)
         watch("track", 1, 1)
         moved, found = aligned(lesson(seen), model.network)
         personal = personalise(model, moved)

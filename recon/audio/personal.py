@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 TRUSTS = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # ridge: frames' worth of the old head
 HELD_BACK = 0.3  # of the clip, at its end
 SHORTEST_S = 5.0
+# More teaches little more, and takes as long as it lasts to be tracked.
+LONGEST_S = 60.0
 _GAP_FRAMES = 25  # between what teaches and what judges
 _LOGIT_OF_RIDGE = 4.0
 

@@ -63,6 +63,63 @@ def weighted_products(
 
 
 @numba.njit(cache=True)
+def add_products(
+    weights: np.ndarray, codes: np.ndarray, combinations: np.ndarray, amounts: np.ndarray
+) -> None:
+    """Add `amount codes_i codes_j` to weight k of each combination (i, j, k); [F, E] in place."""
+    for f in range(len(codes)):
+        for c in range(len(amounts)):
+            i, j, k = combinations[c]
+            weights[f, k] += amounts[c] * codes[f, i] * codes[f, j]
+
+
+@numba.njit(cache=True)
+def by_products(
+    derivative: np.ndarray, codes: np.ndarray, combinations: np.ndarray, amounts: np.ndarray
+) -> None:
+    """Turn derivatives by the weights of `add_products` [F, L, 3, E] into those by codes, in place."""
+    for f in range(len(codes)):
+        for landmark in range(derivative.shape[1]):
+            for axis in range(3):
+                row = derivative[f, landmark, axis]
+                by_weight = row.copy()
+                for c in range(len(amounts)):
+                    i, j, k = combinations[c]
+                    row[i] += amounts[c] * codes[f, j] * by_weight[k]
+                    row[j] += amounts[c] * codes[f, i] * by_weight[k]
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def add_turned(
+    derivative: np.ndarray, landmarks: np.ndarray, turn: np.ndarray, basis: np.ndarray
+) -> None:
+    """Add `turn [F, 3, 3] @ basis [M, 3, E]` to the M landmarks of [F, L, 3, E], in place."""
+    for f in range(len(turn)):
+        for m in range(len(landmarks)):
+            a, b, c = basis[m]
+            for axis in range(3):
+                row, r = derivative[f, landmarks[m], axis], turn[f, axis]
+                for e in range(len(a)):
+                    row[e] += r[0] * a[e] + r[1] * b[e] + r[2] * c[e]
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def add_swung(
+    derivative: np.ndarray, landmarks: np.ndarray, points: np.ndarray, drive: np.ndarray
+) -> None:
+    """Add `drive [F, 3, E] x points [F, M, 3]` to the M landmarks of [F, L, 3, E], in place."""
+    for f in range(len(drive)):
+        u, v, w = drive[f]
+        for m in range(len(landmarks)):
+            x, y, z = points[f, m]
+            row = derivative[f, landmarks[m]]
+            for e in range(len(u)):
+                row[0, e] += v[e] * z - w[e] * y
+                row[1, e] += w[e] * x - u[e] * z
+                row[2, e] += u[e] * y - v[e] * x
+
+
+@numba.njit(cache=True)
 def box_minimum(
     hessian: np.ndarray, gradient: np.ndarray, lower: np.ndarray, upper: np.ndarray, rounds: int
 ) -> np.ndarray:

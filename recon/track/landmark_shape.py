@@ -26,7 +26,8 @@ from torch import Tensor
 from avatar3d.geometry import vertex_normals
 from avatar3d.heads import HeadModel
 from avatar3d.heads.skinning import JAW, LEFT_EYE, RIGHT_EYE
-from recon.track.rotation import left_jacobian, rotation_matrix, skew
+from recon.track import kernels
+from recon.track.rotation import left_jacobian, rotation_matrix
 
 # Where the detector sees a landmark minus where the head has it: learned over people by
 # learn_offsets.py.
@@ -77,16 +78,15 @@ class LandmarkShape:
     def shape_weights(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F E"]:
         """As `skinning.shape_weights`."""
         weights = codes.copy()
-        for (i, j, k), amount in zip(self.combinations, self.amounts):
-            weights[:, k] += amount * codes[:, i] * codes[:, j]
+        kernels.add_products(weights, codes, self.combinations, self.amounts)
         return weights
 
     def points(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F 478 3"]:
         """Positions in the head frame; an identity basis that is still there has weight 0."""
         weights = self.shape_weights(codes)
         points = self.neutral + _mixed(self.expression, weights)
-        for joint in self.joints:
-            turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
+        turns = rotation_matrix(self._rotation_vectors(codes)) - np.eye(3)
+        for joint, turn in zip(self.joints, turns):
             moment = joint.neutral + _mixed(joint.expression, weights)
             points[:, joint.landmarks] += moment @ turn.transpose(0, 2, 1)
         return points
@@ -95,30 +95,31 @@ class LandmarkShape:
         """Exact derivatives of `points`."""
         weights = self.shape_weights(codes)
         derivative = np.repeat(self.expression[None], len(codes), axis=0)  # by the shapes' weights
-        for joint in self.joints:
-            turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
-            derivative[:, joint.landmarks] += turn[:, None] @ joint.expression
-        by_weight = {k: derivative[..., k].copy() for k in set(self.combinations[:, 2].tolist())}
-        for (i, j, k), amount in zip(self.combinations.tolist(), self.amounts):
-            derivative[..., i] += (amount * codes[:, j])[:, None, None] * by_weight[k]
-            derivative[..., j] += (amount * codes[:, i])[:, None, None] * by_weight[k]
-        for joint in self.joints:
-            vector = codes @ joint.drive.T  # [F, 3]
+        vectors = self._rotation_vectors(codes)
+        turns = rotation_matrix(vectors)
+        for joint, turn in zip(self.joints, turns):
+            kernels.add_turned(derivative, joint.landmarks, turn - np.eye(3), joint.expression)
+        kernels.by_products(derivative, codes, self.combinations, self.amounts)
+        for joint, jacobian, turn in zip(self.joints, left_jacobian(vectors), turns):
             moment = joint.neutral + _mixed(joint.expression, weights)
-            turned = moment @ rotation_matrix(vector).transpose(0, 2, 1)  # [F, M, 3]
+            turned = moment @ turn.transpose(0, 2, 1)  # [F, M, 3]
             # d(R q) = (J dw) x R q + R dq, with J the left Jacobian of the exponential map.
-            by_drive = -skew(turned) @ (left_jacobian(vector) @ joint.drive)[:, None]
-            derivative[:, joint.landmarks] += by_drive
+            kernels.add_swung(derivative, joint.landmarks, turned, jacobian @ joint.drive)
         return derivative
 
     def derivative_by_identity(
         self, codes: Float[np.ndarray, "F E"]
     ) -> Float[np.ndarray, "F 478 3 I"]:
         derivative = np.repeat(self.identity[None], len(codes), axis=0)
-        for joint in self.joints:
-            turn = rotation_matrix(codes @ joint.drive.T) - np.eye(3)
+        turns = rotation_matrix(self._rotation_vectors(codes)) - np.eye(3)
+        for joint, turn in zip(self.joints, turns):
             derivative[:, joint.landmarks] += turn[:, None] @ joint.identity
         return derivative
+
+    def _rotation_vectors(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "J F 3"]:
+        """How far each joint is turned, radians: all at once, since calls cost more than numbers."""
+        drives = [codes @ joint.drive.T for joint in self.joints]
+        return np.array(drives).reshape(len(self.joints), len(codes), 3)
 
 
 def _mixed(
