@@ -140,7 +140,7 @@ def benchmark(
             that `demo` shows.
         full: raster: time the slow reference at every size.
         json: Write all figures here.
-        markdown: Write them as tables here.
+        markdown: Write them as tables here; plots of audio, tracking and codec lie beside it (.svg).
         pictures: Write what was drawn into this folder (fewshot: truth and render of every test
             frame).
         output: fewshot: a folder for report.json, report.md, curves.svg, contact sheets and every
@@ -315,13 +315,16 @@ def _speed(
 def _leave(report: Report, json: Path | None, markdown: Path | None) -> None:
     """Write a report where it was asked for, or print its tables."""
     from avatar3d.files import atomic_output
+    from recon.benchmark.svg import write_plots
 
     if json is not None:
         report.write_json(json)
         print(f"wrote {json}")
     if markdown is not None:
+        plots = write_plots(report.plots(), markdown)
+        shown = "".join(f"\n![{file.stem}]({file.name})\n" for file in plots)
         with atomic_output(markdown) as temporary:
-            temporary.write_text(report.markdown(), encoding="utf-8")
-        print(f"wrote {markdown}")
+            temporary.write_text(report.markdown() + shown, encoding="utf-8")
+        print(f"wrote {markdown}" + (f" and {len(plots)} plots beside it" if plots else ""))
     if json is None and markdown is None:
         print(report.markdown())

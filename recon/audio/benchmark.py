@@ -45,6 +45,7 @@ from recon.audio.measures import MEASURES
 from recon.audio.outputs import CLOSURE, COUNT, run
 from recon.audio.pretrain import pretrain
 from recon.audio.train import REPLAY_CHUNKS, Material, material, predictor, recipe
+from recon.benchmark.driving.plots import plots_of
 from recon.benchmark.report import Column, Report, Row, make_report, markdown_table
 
 SPEED_S = 10.0  # of sound
@@ -70,6 +71,9 @@ QUICK = AudioConfig(cross_validate=False, unseen_minutes=1.0, repeats=2)
 
 
 class AudioReport(Report):
+    def plots(self) -> dict[str, str]:
+        return plots_of(self.name, self.rows)
+
     def markdown(self) -> str:
         methods = [row for row in self.rows if row["table"] == "people"]
         clips = [row for row in self.rows if row["table"] == "clips"]

@@ -9,6 +9,7 @@ from html import escape
 from recon.benchmark.report import Row
 from recon.benchmark.scores import mean
 from recon.benchmark.summary import interval, rows_of
+from recon.benchmark.svg import COLORS, ticks
 
 PANELS = {
     "psnr_face": "face PSNR, dB",
@@ -19,8 +20,6 @@ PANELS = {
     "lpips": "LPIPS (less is better)",
     "csim": "CSIM",
 }
-# Tell methods apart for the colour blind (Okabe and Ito 2008), and by their marks in print.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _COLUMNS = 380, 260, 54, 34, 30, 2
 _FONT = 'font-family="sans-serif" font-size="12"'
 
@@ -42,7 +41,7 @@ def curves(rows: Sequence[Row]) -> str:
         parts.append(f'<g transform="translate({column * _WIDTH},{line * _HEIGHT})">{inside}</g>')
     for place, method in enumerate(methods):
         x, y = _LEFT + (place % 4) * 170, _HEIGHT * lines + 12 + 20 * (place // 4)
-        color = _COLORS[place % len(_COLORS)]
+        color = COLORS[place % len(COLORS)]
         parts.append(
             f'<path d="M{x} {y}h22" stroke="{color}" stroke-width="2"/>'
             f'<text x="{x + 28}" y="{y + 4}" {_FONT}>{escape(method)}</text>'
@@ -61,8 +60,8 @@ def _panel(rows: Sequence[Row], methods: Sequence[str], shots: Sequence[int], fi
                     (place, count, middle, *((low, high) if low == low else (middle, middle)))
                 )
     lowest, highest = min(p[3] for p in points), max(p[4] for p in points)
-    ticks = _ticks(lowest, highest)
-    lowest, highest = min(lowest, ticks[0]), max(highest, ticks[-1])
+    scale = ticks(lowest, highest)
+    lowest, highest = min(lowest, scale[0]), max(highest, scale[-1])
     steps = math.log2(max(shots)) - math.log2(min(shots)) or 1.0
 
     def x(count: int) -> float:
@@ -74,7 +73,7 @@ def _panel(rows: Sequence[Row], methods: Sequence[str], shots: Sequence[int], fi
         return _TOP + down * (highest - value) / ((highest - lowest) or 1.0)
 
     parts = [f'<text x="{_LEFT}" y="18" {_FONT} font-weight="bold">{escape(PANELS[figure])}</text>']
-    for tick in ticks:
+    for tick in scale:
         parts.append(
             f'<path d="M{_LEFT} {y(tick):.1f}H{_WIDTH - 12}" stroke="#ddd"/>'
             f'<text x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" {_FONT} text-anchor="end">{tick:g}</text>'
@@ -86,7 +85,7 @@ def _panel(rows: Sequence[Row], methods: Sequence[str], shots: Sequence[int], fi
         )
     for place in range(len(methods)):
         own = [point for point in points if point[0] == place]
-        color = _COLORS[place % len(_COLORS)]
+        color = COLORS[place % len(COLORS)]
         shift = 1.5 * (place - (len(methods) - 1) / 2)  # intervals beside each other
         path = " ".join(
             f"{'M' if k == 0 else 'L'}{x(count) + shift:.1f} {y(middle):.1f}"
@@ -100,13 +99,3 @@ def _panel(rows: Sequence[Row], methods: Sequence[str], shots: Sequence[int], fi
                 f'<circle cx="{at:.1f}" cy="{y(middle):.1f}" r="3" fill="{color}"/>'
             )
     return "".join(parts)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Some round numbers that hold low and high between them."""
-    span = max(high - low, 1e-3)
-    step = 10 ** math.floor(math.log10(span / 2))
-    step *= next(factor for factor in (1, 2, 5, 10) if span / (factor * step) <= 5)
-    first = math.floor(low / step + 1e-9)
-    last = math.ceil(high / step - 1e-9)
-    return [round(index * step, 10) for index in range(first, last + 1)]

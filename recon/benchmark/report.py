@@ -66,6 +66,10 @@ class Report:
         """Tables for people."""
         return self.heading() + markdown_table(self.rows, ("clip", "method", "shots"))
 
+    def plots(self) -> dict[str, str]:
+        """SVGs by what they show; they are left beside the tables."""
+        return {}
+
     def heading(self) -> str:
         when = f"{self.date}, commit {self.commit}, {self.machine['processor']}"
         return f"# {self.name}\n\n{when}\n\n"

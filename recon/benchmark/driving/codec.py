@@ -10,6 +10,7 @@ import numpy as np
 from avatar3d.animation import expression_tour
 from avatar3d.animation.codec import CodeDecoder, CodeEncoder, bits_per_second
 from avatar3d.motion import Motion
+from recon.benchmark.driving.plots import plots_of
 from recon.benchmark.report import Report, Row, commit, make_report, markdown_table
 
 NAME = "codec"
@@ -19,6 +20,9 @@ HEADER_BYTES = 28  # of IPv4 and UDP, which every packet pays besides
 
 
 class CodecReport(Report):
+    def plots(self) -> dict[str, str]:
+        return plots_of(self.name, self.rows)
+
     def markdown(self) -> str:
         figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in self.summary.items())
         columns = [

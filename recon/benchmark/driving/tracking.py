@@ -19,6 +19,7 @@ from avatar3d.live_link_face import head_angles, head_rotation
 from avatar3d.motion import Motion
 from avatar3d.progress import progress
 from recon.benchmark.config import NamedClip
+from recon.benchmark.driving.plots import CURVE, plots_of
 from recon.benchmark.report import Report, Row, commit, make_report, markdown_table
 from recon.capture import read_video
 from recon.capture.facemesh import open_face_mesh
@@ -37,6 +38,7 @@ _EYE_LOOKS = {
     side: [i for i, n in enumerate(ARKIT_NAMES) if n.startswith("eyeLook") and n.endswith(side)]
     for side in ("Left", "Right")
 }
+PLOTTED = ("jawOpen", "mouthSmileLeft", "mouthFunnel", "mouthPucker", "eyeBlinkLeft", "browInnerUp")
 SHUT = 0.6  # behind a lid that far down nobody sees where an eye looks
 NOISE = 2.0  # of a camera's picture, standard deviation in 255ths
 REST_FRAMES = 30  # of a rendered sequence, for the user's neutral
@@ -55,6 +57,9 @@ QUICK = TrackingConfig(people=1, clip_frames=45, still_frames=30, rendered_frame
 
 
 class TrackingReport(Report):
+    def plots(self) -> dict[str, str]:
+        return plots_of(self.name, self.rows)
+
     def markdown(self) -> str:
         clips = [row for row in self.rows if row["kind"] == "clip"]
         renders = [row for row in self.rows if row["kind"] == "render"]
@@ -113,8 +118,11 @@ def run_tracking(
         for person in range(config.people):
             for name, codes in sequences.items():
                 rendered = render_clip(model, codes, FIRST_SEED + person)
-                figures = render_figures(rendered, model)
+                found = tracked_live(rendered, model)
+                figures = render_figures(rendered, found)
                 rows.append({"kind": "render", "name": name, "person": person, **figures})
+                if person == 0:
+                    rows += [{"name": name, **row} for row in curve_rows(rendered, found)]
                 step()
     settings = {
         "head": model.name,
@@ -228,8 +236,8 @@ def _lag_s(images: list[np.ndarray], head: HeadModel) -> float:
     return float(lags[int(np.argmin(misses))] / 25)
 
 
-def render_figures(rendered: RenderedClip, head: HeadModel) -> dict[str, float]:
-    """Track a rendered sequence as a live user's and compare with what was rendered."""
+def tracked_live(rendered: RenderedClip, head: HeadModel) -> ExpressionCode:
+    """The codes of a rendered sequence, found as a live user's."""
     settings = LiveSettings(calibration_s=0.8, focal_px=float(rendered.camera.K[0, 0]))
     solver = LiveSolver(head, settings)
     size_px = (rendered.camera.width, rendered.camera.height)
@@ -237,14 +245,19 @@ def render_figures(rendered: RenderedClip, head: HeadModel) -> dict[str, float]:
         solver(None if np.isnan(px).any() else px, size_px, index / 30)
         for index, px in enumerate(rendered.landmarks)
     ]
+    return ExpressionCode.stack([frame.code for frame in frames])
+
+
+def render_figures(rendered: RenderedClip, codes: ExpressionCode) -> dict[str, float]:
+    """Compare what was tracked with what was rendered."""
     seen = slice(REST_FRAMES, None)
-    found = torch.stack([frame.code.coefficients for frame in frames])[seen].numpy()
+    found = codes.coefficients[seen].numpy()
     truth = rendered.codes.coefficients[seen].numpy()
     error = np.abs(found - truth)[:, : len(ARKIT_NAMES)]
     for side, looks in _EYE_LOOKS.items():
         shut = np.flatnonzero(truth[:, ARKIT_INDEX[f"eyeBlink{side}"]] > SHUT)
         error[shut[:, None], np.array(looks)] = np.nan
-    angles = head_angles(torch.stack([frame.code.head_rotation for frame in frames]))
+    angles = head_angles(codes.head_rotation)
     off = torch.rad2deg(angles - head_angles(rendered.codes.head_rotation))[seen].abs().mean(0)
     active = np.where(truth[:, : len(ARKIT_NAMES)] > 0.1, error, np.nan)[:, VISIBLE]
     return {
@@ -254,6 +267,29 @@ def render_figures(rendered: RenderedClip, head: HeadModel) -> dict[str, float]:
         "pitch_error_deg": float(off[1]),
         "roll_error_deg": float(off[2]),
     }
+
+
+def curve_rows(rendered: RenderedClip, codes: ExpressionCode) -> list[Row]:
+    """Some coefficients and the yaw over time, as rendered and as tracked: what is plotted."""
+    pairs = {
+        name: (
+            rendered.codes.coefficients[:, ARKIT_INDEX[name]],
+            codes.coefficients[:, ARKIT_INDEX[name]],
+        )
+        for name in PLOTTED
+    }
+    yaw = [torch.rad2deg(head_angles(c.head_rotation)[:, 0]) for c in (rendered.codes, codes)]
+    pairs["head yaw, degrees"] = (yaw[0], yaw[1])
+    return [
+        {
+            "kind": CURVE,
+            "coefficient": name,
+            "step_s": 1 / 30,
+            "truth": [round(float(value), 3) for value in truth],
+            "found": [round(float(value), 3) for value in found],
+        }
+        for name, (truth, found) in pairs.items()
+    ]
 
 
 def _sequences(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from avatar3d.errors import UserError
-from recon.benchmark import store
+from recon.benchmark import store, svg
 from recon.benchmark.cross import akd_aligned, with_motion_of
-from recon.benchmark.curves import _ticks, curves
+from recon.benchmark.curves import curves
 from recon.benchmark.fewshot_report import FewshotReport
 from recon.benchmark.judge import ClipJudge
 from recon.benchmark.method import Fitted, Method
@@ -92,7 +92,7 @@ def test_curves_are_an_svg_with_a_panel_for_each_known_figure() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.71, 0.74), (21.3, 27.9), (5.0, 5.0), (-0.2, 113.0)])
 def test_ticks_are_few_round_and_around(low: float, high: float) -> None:
-    ticks = _ticks(low, high)
+    ticks = svg.ticks(low, high)
     assert 2 <= len(ticks) <= 8 or low == high
     assert ticks[0] <= low + 1e-9
     assert ticks[-1] >= high - 1e-9
