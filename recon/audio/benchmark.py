@@ -64,7 +64,7 @@ _PEOPLE: list[Column] = [
 class AudioConfig:
     cross_validate: bool = True
     unseen_minutes: float = 10.0
-    repeats: int = 5  # of each timing; the fastest of each step counts
+    repeats: int = 8  # of each timing; the fastest of each step counts
 
 
 QUICK = AudioConfig(cross_validate=False, unseen_minutes=1.0, repeats=2)
