@@ -28,7 +28,7 @@ from recon.capture import (
     track_faces,
 )
 from recon.capture.video import VideoInfo
-from recon.track import Tracking, track_frames, track_support
+from recon.track import OWN, FrameSettings, Tracking, track_frames, track_support
 from recon.track.people import Choice, CutFinder, nearest_to
 from render.ahead import ahead
 
@@ -84,9 +84,11 @@ def track_clip(
     frames_per_second: float | None = None,
     smoothing: Smoothing | None = None,
     watch: Watch | None = None,
+    own: bool = False,
 ) -> ClipMotion:
     """Codes of every frame of a clip at a fixed rate (the clip's own, if none is given), with its
-    sound. Frames without the face hold the code of the one before.
+    sound. Frames without the face hold the code of the one before. `own` codes follow the face more
+    closely, but mean less: they are for the avatar of the clip's own person.
 
     Shots between cuts are tracked apart, each with an identity of its own, forward and backward in
     time. Memory grows by 300 bytes a frame only; the sound of clips longer than LONGEST_SOUND_S is
@@ -98,13 +100,15 @@ def track_clip(
     times: list[float] = []
     shots: list[Shot] = []
     pieces: list[_Piece | None] = []
+    settings = OWN if own else FrameSettings()
     before: _Piece | None = None
     with ahead(read_video(path)) as frames:
         numbered = _in_shots(_watched(frames, info, watch))
         for (_, chunk), group in groupby(numbered, key=lambda pair: pair[0]):
             first = len(times)
             unread = _noting_times(group, times)
-            piece, problem = _track_piece(unread, head, choice, before if chunk else None)
+            last = before if chunk else None
+            piece, problem = _track_piece(unread, head, choice, last, settings)
             for _ in unread:  # what a failure left
                 pass
             before = piece or (before if chunk else None)
@@ -153,7 +157,11 @@ def _in_shots(frames: Iterable[Frame]) -> Iterator[tuple[tuple[int, int], Frame]
 
 
 def _track_piece(
-    frames: Iterator[Frame], head: HeadModel, choice: Choice, before: _Piece | None
+    frames: Iterator[Frame],
+    head: HeadModel,
+    choice: Choice,
+    before: _Piece | None,
+    settings: FrameSettings,
 ) -> tuple[_Piece | None, str | None]:
     """A shot, or the next part of one with the identity of the part before; or why it failed."""
     choose = choice if before is None else nearest_to(before.last)
@@ -172,9 +180,12 @@ def _track_piece(
         start = None
     else:
         tracking, start = before.tracking, before.codes.at(len(before.codes.coefficients) - 1)
-    forward = track_frames(tracking, landmarks, temporal=True, previous=start)
-    last_code = forward.at(len(landmarks) - 1)
-    backward = track_frames(tracking, landmarks[::-1].copy(), temporal=True, previous=last_code)
+
+    def follow(px: np.ndarray, previous: ExpressionCode | None) -> ExpressionCode:
+        return track_frames(tracking, px, temporal=True, previous=previous, settings=settings)
+
+    forward = follow(landmarks, start)
+    backward = follow(landmarks[::-1].copy(), forward.at(len(landmarks) - 1))
     codes = half_way(forward, backward.at(torch.arange(len(landmarks) - 1, -1, -1)))
     last = track.face(int(found[-1]))
     assert last is not None

@@ -29,7 +29,7 @@ from recon.fit.observation import Observation
 from recon.pipeline import CreateConfig, chosen
 from recon.prior.weights import LINEAR
 from recon.reenact import Transfer, transfer
-from recon.track.frames import track_frames
+from recon.track.frames import OWN, track_frames
 from recon.track.support import track_support
 from recon.track.tracking import Tracking
 from render.rasterize import rasterize, warm_up
@@ -169,7 +169,7 @@ class FittedAvatar(Fitted):
 
     def code(self, landmarks: np.ndarray) -> ExpressionCode:
         """The code of one frame's landmarks [478, 3], px of the crop."""
-        return track_frames(self.tracking, landmarks[None]).at(0)
+        return track_frames(self.tracking, landmarks[None], settings=OWN).at(0)
 
     def render(self, test_index: int, clip: PreparedClip) -> np.ndarray:
         return self._picture(self.code(clip.landmarks[test_index]))

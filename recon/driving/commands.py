@@ -53,7 +53,8 @@ def reenact(
         neutral: relative takes off what the driver always shows (clips and motions).
         reach: driver scales what the driver does weakly (clips and motions).
         pose: Turns and moves relative to the driver's mean or first frame, as they are, or none.
-        own: The driver is the avatar's own person, whose face need not be found out.
+        own: The driver is the avatar's own person: followed more closely, and a camera's user need
+            not be found out first.
         address: osc, viewer, stream: HOST:PORT.
         seconds: live: stop after so long; else with Esc, q or Ctrl-C.
         head: Head model (name, or path of its file) if not the one that the avatar names.
@@ -81,7 +82,7 @@ def reenact(
     modes = Transfer(neutral, reach, pose)
     if to == "video":
         assert output is not None
-        _to_video(loaded, driver, output, size, side_by_side, face, modes, started)
+        _to_video(loaded, driver, output, size, side_by_side, face, own, modes, started)
     else:
         sink = _open_sink(to, loaded, output, size, address)
         _live(loaded, driver, sink, face, own, seconds, modes)
@@ -144,6 +145,7 @@ def _to_video(
     size_px: int,
     side_by_side: bool,
     face: int | None,
+    own: bool,
     modes,
     started: float,
 ) -> None:
@@ -162,8 +164,9 @@ def _to_video(
     else:
         with stage_bars() as watch, warnings_said():
             clip = track_clip(
-                driver, avatar.head, Choice(size=face), watch=lambda *at: watch("track", *at)
-            )
+                driver, avatar.head, Choice(size=face), own=own,
+                watch=lambda *at: watch("track", *at),
+            )  # fmt: skip
         motion = transfer(clip.motion, modes)
         if side_by_side:
             times_s = (index / motion.frames_per_second for index in range(len(motion)))

@@ -2,11 +2,12 @@
 
 from recon.track.bust import BustReference, bust_reference, neck_rotation
 from recon.track.calibrate import calibrate
-from recon.track.frames import FrameSettings, track_frames
+from recon.track.frames import OWN, FrameSettings, track_frames
 from recon.track.support import SupportSettings, track_support
 from recon.track.tracking import Tracking
 
 __all__ = [
+    "OWN",
     "BustReference",
     "FrameSettings",
     "SupportSettings",

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avatar3d.codes import ExpressionCode
-from recon.track.code_prior import CodePriorSettings
+from recon.track.code_prior import CLOSE, CodePriorSettings
 from recon.track.observation import Observation, Pose, first_pose
 from recon.track.solver import Anchor, FrameState, step
 from recon.track.tracking import Tracking, code_prior, observe
@@ -28,6 +28,9 @@ class FrameSettings:
     translation: tuple[float, float, float] = (5e4, 5e4, 1.5e3)  # per m^2: depth is seen worst
     # Looser than for the support frames: there the neutral face is still to be told from expression.
     prior: CodePriorSettings = field(default_factory=lambda: CodePriorSettings(sparsity=0.35))
+
+
+OWN = FrameSettings(prior=CLOSE)  # for frames that move nobody but the avatar of their own person
 
 
 def track_frames(

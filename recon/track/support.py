@@ -17,7 +17,7 @@ from torch import Tensor
 from avatar3d.errors import UserError
 from avatar3d.heads import HeadModel
 from recon.track.bust import bust_reference
-from recon.track.code_prior import CodePrior, CodePriorSettings
+from recon.track.code_prior import CLOSE, CodePrior, CodePriorSettings
 from recon.track.landmark_shape import LandmarkShape, landmark_shape
 from recon.track.observation import first_pose, project, with_gaps
 from recon.track.solver import (
@@ -51,6 +51,8 @@ class SupportSettings:
     joint_steps: int = 10
     final_steps: int = 2  # identity at rest
     code: CodePriorSettings = field(default_factory=CodePriorSettings)
+    close_steps: int = 4  # then the frames once more: their codes serve this person's avatar
+    close: CodePriorSettings = CLOSE
 
 
 def track_support(
@@ -75,10 +77,13 @@ def track_support(
     identity, focal_px, state = solve_support(
         shape, prior, observation.landmarks_px, settings.focal_px_at_512 * size_px / 512, settings
     )
+    person, close = shape.of_person(identity), code_prior(head, settings.close)
+    for _ in range(settings.close_steps):
+        state = step(person, state, observation.landmarks_px, focal_px, close)
     distance_m = float(np.median(state.pose.translation[:, 2]))
     identity_tensor = torch.from_numpy(identity).float()
     bust = bust_reference(head, identity_tensor, to_codes(state, distance_m, None))
-    misses = observation.landmarks_px - project_state(shape.of_person(identity), state, focal_px)
+    misses = observation.landmarks_px - project_state(person, state, focal_px)
     return Tracking(
         head=head,
         identity=identity_tensor,

@@ -9,7 +9,7 @@ import torch
 from avatar3d.codes import ARKIT_INDEX
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.heads import load_head
-from recon.track import Tracking, track_frames, track_support
+from recon.track import OWN, Tracking, track_frames, track_support
 from recon.track.figures import tracking_figures
 from tests.support.data import data_file_by_hash
 
@@ -56,6 +56,19 @@ def test_figures_of_a_real_clip(happy: tuple[np.ndarray, Tracking]) -> None:
     assert figures["asymmetry"] < 0.12
     assert 1450 < tracking.focal_px < 1550
     assert tracking.identity.norm() / len(tracking.identity) ** 0.5 < 1.2
+
+
+def test_own_codes_lie_closer_to_the_face_and_mean_less(
+    happy: tuple[np.ndarray, Tracking],
+) -> None:
+    landmarks, tracking = happy
+    meant = tracking_figures(tracking, track_frames(tracking, landmarks), landmarks)
+    own = tracking_figures(tracking, track_frames(tracking, landmarks, settings=OWN), landmarks)
+    assert own["residual_lips_px"] < 0.97 * meant["residual_lips_px"]
+    assert own["active"] > meant["active"]
+    # The avatar is fitted to its support frames at codes of this kind.
+    again = track_frames(tracking, landmarks[::8], settings=OWN)
+    assert (again.coefficients - tracking.codes.coefficients).abs().mean() < 0.01
 
 
 def test_a_turned_head_turns_the_same_way() -> None:
