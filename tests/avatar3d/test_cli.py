@@ -111,10 +111,13 @@ def test_debug_shows_the_traceback():
 )
 def test_being_stopped_leaves_nothing_behind(tmp_path: Path, number: int, status: int, said: str):
     code = f"""
+import signal
 import time
 from importlib.metadata import EntryPoint
 from avatar3d import cli
 from avatar3d.files import atomic_output
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
 def work() -> None:
     with atomic_output("{tmp_path}/me.avatar") as temporary:
