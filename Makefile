@@ -7,7 +7,7 @@ JS_TOOLS := tests/js/node_modules/.installed
 
 PYTHON ?=              # a Python 3.10 to 3.12; found when not given
 PIP_ARGS ?=            # e.g. --extra-index-url https://download.pytorch.org/whl/cpu
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile  # two processes; a file's tests share what they made
 
 .PHONY: help demo test check page format
 help:
