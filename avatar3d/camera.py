@@ -20,7 +20,7 @@ class Camera:
 
     def resized(self, width: int, height: int) -> Camera:
         """The same view sampled on another grid."""
-        scale = torch.tensor([width / self.width, height / self.height, 1.0], dtype=self.K.dtype)
+        scale = self.K.new_tensor([width / self.width, height / self.height, 1.0])
         return replace(self, K=self.K * scale[:, None], width=width, height=height)
 
     def position(self) -> Tensor:

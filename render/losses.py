@@ -7,6 +7,7 @@ The readable truth is `render.metrics.ssim`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avatar3d.numba_threads import in_parallel
+from render.metrics.ssim import WindowStatistics, ssim_with
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,20 @@ class PreparedTarget:
     variance: np.ndarray  # [H, W * C] windowed variance
     weight: np.ndarray  # [H, W * C], sums to 1; [1, W * C] if each row has the same
     shape: tuple[int, int, int]  # H, W, C
+
+    def on(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Pixels, mean, variance and weight as tensors [H or 1, W, C]; copied to a device once."""
+        if device not in self._copies:
+            arrays = (self.pixels, self.mean, self.variance, self.weight)
+            self._copies[device] = tuple(
+                torch.from_numpy(array).view(len(array), *self.shape[1:]).to(device)
+                for array in arrays
+            )
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, tuple[Tensor, ...]]:
+        return {}
 
 
 def prepare_target(
@@ -64,13 +80,27 @@ def photometric_loss(
 ) -> Float[Tensor, ""]:
     """(1 - ssim_weight) * L1 + ssim_weight * (1 - SSIM), each the weighted mean over the pixels.
 
-    3DGS's loss (Kerbl et al. 2023, equation 7). Differentiable once, in `image`.
+    3DGS's loss (Kerbl et al. 2023, equation 7). Differentiable once, in `image`, which may lie on a
+    GPU: there it is made of torch operations.
     """
     if tuple(image.shape) != target.shape:
         raise ValueError(f"image must be {target.shape} as its target, got {tuple(image.shape)}")
-    if _rows(image).dtype != target.pixels.dtype:
+    if str(image.dtype) != f"torch.{target.pixels.dtype}":
         raise ValueError(f"image must be {target.pixels.dtype} as its target, got {image.dtype}")
+    if image.device.type != "cpu":
+        return plain_loss(image, target, ssim_weight)
     return _PhotometricLoss.apply(image, target, ssim_weight)
+
+
+def plain_loss(
+    image: Float[Tensor, "H W C"], target: PreparedTarget, ssim_weight: float
+) -> Float[Tensor, ""]:
+    """The same as torch operations, where the image lies."""
+    truth, truth_mean, truth_variance, weight = target.on(image.device)
+    statistics = WindowStatistics(truth_mean, truth_variance)
+    dissimilar = 1 - ssim_with(image, truth, statistics)
+    values = (1 - ssim_weight) * (image - truth).abs() + ssim_weight * dissimilar
+    return (values * weight).sum()
 
 
 class _PhotometricLoss(torch.autograd.Function):

@@ -20,12 +20,13 @@ from avatar3d.avatar import Attributes, ExpressionBasis
 from avatar3d.binding import Binding, Frames
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
-from avatar3d.fused.gradient import pose_gaussians, shading
+from avatar3d.fused.gradient import shading
 from avatar3d.geometry import quaternion_multiply, rotation_vector_to_quaternion
 from avatar3d.template import SKIN, Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.config import RefineConfig
 from recon.fit.observation import Observation
+from recon.fit.pose import pose_gaussians
 from recon.fit.regularity import Smoothness
 from recon.fit.shots import Shots
 from recon.fit.start import Start
@@ -62,10 +63,12 @@ def refine(
     config: RefineConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Refined:
-    """Refine attributes, expression basis and the frames' codes from a start."""
+    """Refine attributes, expression basis and the frames' codes from a start, on the device where the
+    start's attributes lie; binding, codes and camera must lie there too."""
+    device = start.attributes.colors.device
     shots = Shots(observations, camera, config.close_ups, config.seed)
     model = _Model(template, start, codes, config)
-    light = _Light(start.light, template.lit)
+    light = _Light(start.light, template.lit.to(device))
     poses = [_FramePose(codes.at(index), light, config) for index in range(len(observations))]
     order = _FrameOrder(len(observations), config.seed)
     losses = []
@@ -116,13 +119,15 @@ class _Model:
             )
         )
         self.basis = _start_basis(codes.coefficients, template.count, config.basis_rank)
-        self._smoothness = Smoothness(template)
-        footprint = torch.from_numpy(start.footprint_m)[:, None].log()
+        device = self.attributes.colors.device
+        self._smoothness = Smoothness(template, device)
+        footprint_m = torch.from_numpy(start.footprint_m).to(device)[:, None]
+        footprint = footprint_m.log()
         low, high = (footprint + math.log(limit) for limit in config.scale_range)
         values, rates = self.attributes, config.learning_rates
         look, opacity, geometry = start.confidence
         # Hair and sheet are coarser than skin: they move in steps of their own size.
-        coarse = torch.from_numpy(start.footprint_m)[:, None] / _SKIN_FOOTPRINT_M
+        coarse = footprint_m / _SKIN_FOOTPRINT_M
         reach_m = geometry * coarse.clamp(0.5, 4.0)
         logit, reach = config.max_opacity_logit, config.max_offset_m
         share = 1.0 / len(codes.coefficients)
@@ -136,7 +141,7 @@ class _Model:
             _Steps(values.colors, look, rates.colors, (0.0, MAX_ALBEDO), color),
         ]
         if self.basis is not None:
-            moved = _moved_by_expression(template)
+            moved = _moved_by_expression(template).to(device)
             self._steps += [
                 _Steps(self.basis.offsets, moved * reach_m, rates.basis_offsets),
                 _Steps(self.basis.colors, moved * look, rates.basis_colors),
@@ -157,8 +162,7 @@ class _Model:
             # Below a tenth of the usual gradient Adam's step shrinks with it: a Gaussian that
             # only shines through others has nothing to learn from how it does.
             assert steps.step.grad is not None
-            usual = float(torch.linalg.vector_norm(steps.step.grad)) / math.sqrt(steps.step.numel())
-            group["eps"] = max(group["eps"], _QUIET * usual, 1e-15)
+            group["eps"] = max(group["eps"], _QUIET * _usual_size(steps.step.grad), 1e-15)
         self._optimizer.step()
         for steps in self._steps:
             steps.apply()
@@ -171,6 +175,11 @@ class _Model:
         return basis and replace(
             basis, offsets=basis.offsets.detach(), colors=basis.colors.detach()
         )
+
+
+def _usual_size(gradient: Tensor) -> float:
+    """The root of the mean square."""
+    return float(torch.linalg.vector_norm(gradient)) / math.sqrt(gradient.numel())
 
 
 @dataclass(frozen=True)
@@ -197,7 +206,7 @@ class _Steps:
         self._value, self._start = value, value.detach().clone()
         self._confidence = confidence
         self._regularity = regularity
-        self._limits = limits and [torch.as_tensor(limit) for limit in limits]
+        self._limits = limits and [torch.as_tensor(limit, device=value.device) for limit in limits]
 
     def take_gradient(self, smoothness: Smoothness) -> None:
         """The step's gradient from the value's, with the energies added."""
@@ -229,9 +238,9 @@ class _FramePose:
     def __init__(self, code: ExpressionCode, light: _Light, config: RefineConfig) -> None:
         self._tracked, self._light = code, light
         rates = config.pose_rates
-        self._rotation = torch.zeros(3, requires_grad=True)
-        self._translation = torch.zeros(3, requires_grad=True)
-        self._neck = torch.zeros(3, requires_grad=True)
+        self._rotation, self._translation, self._neck = (
+            code.coefficients.new_zeros(3, requires_grad=True) for _ in range(3)
+        )
         self._coefficients = code.coefficients.clone().requires_grad_()
         groups = [
             (self._rotation, rates.rotation),
@@ -329,6 +338,6 @@ def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis
         mean=mean,
         projection=projection,
         limits=torch.stack([weights.min(0).values, weights.max(0).values]),
-        offsets=torch.zeros(rank, count, 3, requires_grad=True),
-        colors=torch.zeros(rank, count, 3, requires_grad=True),
+        offsets=mean.new_zeros(rank, count, 3, requires_grad=True),
+        colors=mean.new_zeros(rank, count, 3, requires_grad=True),
     )

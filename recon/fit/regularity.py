@@ -9,6 +9,7 @@ from torch import Tensor
 from avatar3d.binding import SparseMap
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
 from recon.fit.neighbours import neighbours
+from recon.training.device import moved
 
 _NEIGHBOURS = 6
 
@@ -19,7 +20,7 @@ class Smoothness:
     Parts do not mix: lips and teeth, lids and eyeballs, hair and skin each have their own.
     """
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template, device: torch.device | str = "cpu") -> None:
         points = template.neutral_points().numpy()
         rows, columns = [], []
         for group in _groups(template):
@@ -34,13 +35,14 @@ class Smoothness:
         row, column = np.concatenate([row, column]), np.concatenate([column, row])
         weights = np.full(len(row), 0.5 / _NEIGHBOURS, np.float32)
         degree = np.bincount(row, weights, minlength=template.count).astype(np.float32)
-        self._degree = torch.from_numpy(degree)[:, None]
-        self._adjacency = SparseMap(
+        self._degree = torch.from_numpy(degree)[:, None].to(device)
+        adjacency = SparseMap(
             torch.from_numpy(row),
             torch.from_numpy(column),
             torch.from_numpy(weights),
             (template.count, template.count),
         )
+        self._adjacency = moved(adjacency, device)
 
     def gradient(self, values: Tensor) -> Tensor:
         """Of the energy at values [..., N, C]; the same shape."""

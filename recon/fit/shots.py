@@ -65,7 +65,8 @@ class Shots:
         last = detail.size_px - self._size_px
         row, column = np.clip(centre - self._size_px // 2, 0, last).tolist()
         camera = self._camera.resized(detail.size_px, detail.size_px)
-        K = camera.K - torch.tensor([[0.0, 0.0, column], [0.0, 0.0, row], [0.0, 0.0, 0.0]])
+        corner = [[0.0, 0.0, column], [0.0, 0.0, row], [0.0, 0.0, 0.0]]
+        K = camera.K - camera.K.new_tensor(corner)
         view = replace(camera, K=K, width=self._size_px, height=self._size_px)
         return _shot(detail.window(row, column, self._size_px), view, backdrop)
 
@@ -81,17 +82,18 @@ def _larger_detail(observation: Observation) -> Observation | None:
 
 
 def _shot(observation: Observation, camera: Camera, backdrop: int) -> Shot:
-    """Of an observation that is `continued` where nothing was seen."""
+    """Of an observation that is `continued` where nothing was seen; where the camera's tensors lie."""
     valid = torch.from_numpy(observation.valid.astype(np.float32))
     background = BACKGROUNDS[backdrop]
     picture = person_target(observation, background)
-    matte = torch.from_numpy(observation.matte)
+    matte, device = torch.from_numpy(observation.matte), camera.K.device
+    texture = texture_energy(torch.from_numpy(picture.pixels).view(picture.shape))
     return Shot(
         picture=picture,
-        matte=matte,
-        weight=valid / valid.sum(),
-        texture=texture_energy(torch.from_numpy(picture.pixels).view(picture.shape)),
-        texture_weight=texture_weight(matte, valid),
+        matte=matte.to(device),
+        weight=(valid / valid.sum()).to(device),
+        texture=texture.to(device),
+        texture_weight=texture_weight(matte, valid).to(device),
         camera=camera,
-        background=torch.tensor(background),
+        background=torch.tensor(background, device=device),
     )

@@ -19,7 +19,7 @@ _GREY = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
 
 def texture_energy(picture: Tensor) -> Tensor:
     """Mean |Laplacian| of the grey picture [H, W, 3] in windows of 9 px every 3 px, [h, w]."""
-    grey = picture @ _GREY
+    grey = picture @ _GREY.to(picture.device)
     neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return _windows((neighbours - 4 * grey[1:-1, 1:-1]).abs())
 

@@ -34,6 +34,7 @@ from recon.fit.start import Confidence, Start, start_attributes
 from recon.prior.shards import SHARD_ENDING, members, read_member
 from recon.track.frames import track_frames
 from recon.track.support import track_support
+from recon.training.device import moved
 
 FORMAT = 1
 
@@ -67,6 +68,16 @@ class Episode:
     support_codes: ExpressionCode  # [T, ...]
     queries: tuple[View, ...]
     query_codes: ExpressionCode  # [Q, ...]
+
+    def on(self, device: torch.device) -> Episode:
+        """With all that renders depend on there; pictures stay in memory."""
+        return replace(
+            self,
+            start=moved(self.start, device),
+            camera=moved(self.camera, device),
+            support_codes=moved(self.support_codes, device),
+            query_codes=moved(self.query_codes, device),
+        )
 
 
 def make_episode(
@@ -224,7 +235,8 @@ def tinted(episode: Episode, gain: Tensor) -> Episode:
         )
 
     start = episode.start
-    attributes = replace(start.attributes, colors=start.attributes.colors * gain)
+    colors = start.attributes.colors
+    attributes = replace(start.attributes, colors=colors * gain.to(colors.device))
     return replace(
         episode,
         start=start._replace(attributes=attributes),

@@ -20,7 +20,7 @@ _MAX_SHOTS = 32
 
 
 def anchor_features(start: Start, surface: Surface, shots: int) -> Tensor:
-    """[N, FEATURE_COUNT], of the order of one.
+    """[N, FEATURE_COUNT], of the order of one, on the device of start and surface.
 
     Colours are told relative to the face's own, so that what is learned on one skin serves another.
     """
@@ -29,8 +29,8 @@ def anchor_features(start: Start, surface: Surface, shots: int) -> Tensor:
     normals = start.normals
     skin = usual_skin(start, surface)
     shade = torch.ones_like(colors) if start.light is None else irradiance(start.light, normals)
-    scale = torch.from_numpy(np.maximum(start.footprint_m, 1e-5))[:, None]
-    place = (surface.points - torch.tensor(_CENTRE_M)) / _RADIUS_M
+    scale = torch.from_numpy(np.maximum(start.footprint_m, 1e-5)).to(colors.device)[:, None]
+    place = (surface.points - surface.points.new_tensor(_CENTRE_M)) / _RADIUS_M
     waves = [
         wave(math.pi / 2 * frequency * place)
         for frequency in _FREQUENCIES
@@ -49,7 +49,7 @@ def anchor_features(start: Start, surface: Surface, shots: int) -> Tensor:
         (attributes.log_scales - math.log(_USUAL_SCALE_M)) / 2,
         (scale / _USUAL_SCALE_M).log() / 2,
         attributes.offsets[:, 2:] / 0.02,
-        torch.full((count, 1), math.log(shots) / math.log(_MAX_SHOTS)),
+        colors.new_full((count, 1), math.log(shots) / math.log(_MAX_SHOTS)),
         place,
         *waves,
         torch.nn.functional.one_hot(surface.region, len(REGIONS)).float(),

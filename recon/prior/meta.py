@@ -24,6 +24,7 @@ from recon.fit.refine import refine
 from recon.fit.start import Confidence, Start
 from recon.fit.target import BACKGROUNDS, person_target
 from recon.prior.episodes import Episode
+from recon.training.device import moved
 from render.losses import PreparedTarget, photometric_loss
 from render.rasterize import rasterize
 
@@ -39,9 +40,11 @@ class Judge:
     """One episode's query frames: how far a start's renders are from the truth."""
 
     def __init__(self, episode: Episode, template: Template) -> None:
-        self.binding = Binding(template, episode.identity)
+        """The episode may lie on a GPU (`Episode.on`), and is then judged there."""
+        self._device = episode.camera.K.device
+        self.binding = moved(Binding(template, episode.identity.cpu()), self._device)
         self._episode = episode
-        self._lit = template.lit
+        self._lit = template.lit.to(self._device)
 
     def loss(
         self, start: Start, query: int, background: int, basis: ExpressionBasis | None = None
@@ -52,10 +55,10 @@ class Judge:
         with torch.no_grad():
             frames = self.binding.frames(code)
         gaussians = pose_gaussians(frames, code, start.attributes, basis, start.light, self._lit)
-        backdrop = torch.tensor(BACKGROUNDS[background])
+        backdrop = torch.tensor(BACKGROUNDS[background], device=self._device)
         rendering = rasterize(gaussians, episode.camera, background=backdrop)
-        valid = episode.valid.float()
-        matte = episode.queries[query].matte.float() / 255
+        valid = episode.valid.to(self._device).float()
+        matte = episode.queries[query].matte.to(self._device).float() / 255
         alpha = ((rendering.alpha - matte).abs() * valid).sum() / valid.sum()
         colors = photometric_loss(rendering.colors, self._target(query, background), _SSIM_WEIGHT)
         return colors + _ALPHA_WEIGHT * alpha
@@ -132,16 +135,16 @@ def _confidence_of(start: Start) -> dict[str, Tensor]:
 
 def _by_confidence(start: Start, ended: Start, gradients: Gradients) -> Gradients:
     """How each step's length bore on the loss, where it ended."""
-    moved = {
+    way = {
         name: gradients[name] * (value - getattr(start.attributes, name))
         for name, value in ended.attributes.__dict__.items()
     }
     of = {
-        "look": moved["colors"].sum(1, keepdim=True),
-        "opacity": moved["opacity_logits"][:, None],
+        "look": way["colors"].sum(1, keepdim=True),
+        "opacity": way["opacity_logits"][:, None],
         "geometry": sum(
-            (moved[name].sum(1, keepdim=True) for name in ("offsets", "rotations", "log_scales")),
-            torch.zeros(1),
+            (way[name].sum(1, keepdim=True) for name in ("offsets", "rotations", "log_scales")),
+            way["colors"].new_zeros(1),
         ),
     }
     return {

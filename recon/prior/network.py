@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from avatar3d.binding import SparseMap
 from recon.prior.features import FEATURE_COUNT
 from recon.prior.surface import LEVEL_COUNT, Level, Surface
 
@@ -44,8 +45,7 @@ class _Block(nn.Module):
 
     def forward(self, value: Tensor, level: Level) -> Tensor:
         """[n, width] -> [n, width]."""
-        normal = self.norm(value)
-        told = torch.cat([normal, level.average(normal), level.mirror(normal)], dim=-1)
+        told = _told(self.norm(value), level)
         return value + self.out(self.forget(nn.functional.silu(self.mix(told))))
 
 
@@ -72,21 +72,34 @@ class AnchorNetwork(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, features: Tensor, surface: Surface) -> Residuals:
-        """One person's residuals."""
+        """One person's residuals, float32; under autocast the linear layers are what is faster."""
         entered = self.enter(features)
         fine = surface.levels[0]
-        told = torch.cat([entered, fine.average(entered), fine.mirror(entered)], dim=-1)
-        value = nn.functional.silu(self.near(told))
+        value = nn.functional.silu(self.near(_told(entered, fine)))
         passed = [value]
         for index in range(LEVEL_COUNT - 1):
-            value = self.down[index](surface.pool[index](value))
+            value = self.down[index](_exact(surface.pool[index], value))
             value = self.descend[index](value, surface.levels[index + 1])
             passed.append(value)
         whole = self.whole(value.mean(0, keepdim=True))
         value = value + whole
         for index in reversed(range(LEVEL_COUNT - 1)):
             value = self.ascend[index](value, surface.levels[index + 1])
-            lifted = surface.lift[index](self.up[index](value))
+            lifted = _exact(surface.lift[index], self.up[index](value))
             value = torch.cat([passed[0], lifted], -1) if index == 0 else passed[index] + lifted
         fields = self.attributes(self.leave(value)).split([*_FIELDS.values()], dim=-1)
-        return Residuals(*fields, light=self.light(whole).view(9, 3))
+        residuals = Residuals(*fields, light=self.light(whole).view(9, 3))
+        return Residuals(*(value.float() for value in residuals))
+
+
+def _told(value: Tensor, level: Level) -> Tensor:
+    """What every point knows of itself, its neighbours and its mirror image, [n, 3 * width]."""
+    value = value.float()
+    parts = [value, _exact(level.average, value), _exact(level.mirror, value)]
+    return torch.cat(parts, dim=-1)
+
+
+def _exact(sparse: SparseMap, value: Tensor) -> Tensor:
+    """In float32 whatever precision is chosen: sparse products know no other on every device."""
+    with torch.autocast(value.device.type, enabled=False):
+        return sparse(value.float())

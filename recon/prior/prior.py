@@ -57,8 +57,7 @@ class Prior:
         """The prior's answer to a start from so many support frames."""
         surface = surface_of(template)
         with torch.no_grad():
-            features = anchor_features(start, surface, shots)
-            residuals = self.network(features, surface)
+            residuals = self.network(anchor_features(start, surface, shots), surface)
         return apply_residuals(start, residuals, surface, self.steps)
 
 
@@ -70,7 +69,7 @@ def apply_residuals(
 ) -> Start:
     """A start moved by the network's residuals; differentiable in them."""
     attributes, heard = start.attributes, _reach(start, surface)
-    footprint = torch.from_numpy(start.footprint_m)[:, None]
+    footprint = torch.from_numpy(start.footprint_m).to(heard.device)[:, None]
     reach = _MAX_OFFSET_IN_FOOTPRINTS * footprint
     offsets = _OFFSET_IN_FOOTPRINTS * footprint * heard * residuals.offsets
     logits = attributes.opacity_logits + _LOGIT * (heard * residuals.opacity)[:, 0]
@@ -82,7 +81,7 @@ def apply_residuals(
         opacity_logits=logits.clamp(-_MAX_LOGIT, _MAX_LOGIT),
         colors=(attributes.colors + _COLOR * heard * residuals.colors).clamp(0.0, MAX_ALBEDO),
     )
-    light = neutral_light() if start.light is None else start.light
+    light = neutral_light().to(heard) if start.light is None else start.light
     grown = log_scales.detach()[:, :2].mean(1) - attributes.log_scales[:, :2].mean(1)
     freedom = 0.7 * torch.tanh(residuals.confidence)
     confidence = Confidence(
@@ -94,10 +93,14 @@ def apply_residuals(
     return start._replace(
         attributes=moved,
         confidence=confidence,
-        footprint_m=(start.footprint_m * grown.exp().numpy()).astype(np.float32),
+        footprint_m=_times(start.footprint_m, grown.exp()),
         light=light + _LIGHT * residuals.light,
         learned=True,
     )
+
+
+def _times(values: np.ndarray, factors: Tensor) -> np.ndarray:
+    return (values * factors.cpu().numpy()).astype(np.float32)
 
 
 def _reach(start: Start, surface: Surface) -> Tensor:

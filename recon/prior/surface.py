@@ -19,6 +19,7 @@ from avatar3d.binding import SparseMap
 from avatar3d.template import Template
 from recon.fit.neighbours import nearest
 from recon.prior.regions import groups_of, regions_of
+from recon.training.device import moved
 
 LEVEL_COUNT = 4
 _COARSER = 4  # times fewer anchors a level
@@ -44,6 +45,12 @@ class Surface:
     levels: tuple[Level, ...]
     pool: tuple[SparseMap, ...]  # level l -> l + 1, means
     lift: tuple[SparseMap, ...]  # level l + 1 -> l, interpolation
+
+
+@lru_cache(maxsize=4)
+def surface_on(template: Template, device: torch.device) -> Surface:
+    """`surface_of` with its tensors on a device."""
+    return moved(surface_of(template), device)
 
 
 @lru_cache(maxsize=4)

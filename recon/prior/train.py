@@ -4,31 +4,28 @@
     torchrun --nproc-per-node 2 -m recon.prior.train EPISODES -o prior.safetensors
 
 What a step draws depends on the seed, the step and the place in the batch alone: a run that was
-stopped goes on bit by bit as if it had not been, and any number of processes that divides the batch
-sees the same episodes. A checkpoint lies beside the output as NAME.checkpoint.safetensors.
+stopped goes on bit by bit as if it had not been (on a CPU; a GPU's sums are in no fixed order), and
+any number of processes that divides the batch sees the same episodes. A checkpoint lies beside the
+output as NAME.checkpoint.safetensors. On a GPU, each process takes one.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 import tyro
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from avatar3d.errors import UserError
-from avatar3d.files import atomic_output
 from avatar3d.heads import load_head
 from avatar3d.template import LEVELS, Template, make_template
 from recon.fit.config import RefineConfig
@@ -36,12 +33,18 @@ from recon.prior.episodes import Episode, coarser, episode_files, load_episode, 
 from recon.prior.features import anchor_features
 from recon.prior.meta import Judge, backward
 from recon.prior.prior import LearnedSteps, Prior, apply_residuals, untrained
-from recon.prior.surface import surface_of
+from recon.prior.surface import surface_on
 from recon.prior.weights import save_prior
+from recon.training.checkpoint import load_checkpoint, save_checkpoint
+from recon.training.device import Device
 from render.ahead import ahead
+from render.backends.cuda import CudaBackend
 
 if TYPE_CHECKING:
     from recon.prior.synthetic.episodes import EpisodeStream
+
+
+SYNTHETIC = "synthetic"  # what the names of synthetic people begin with
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,17 @@ class TrainConfig:
     warm_up: int = 50
     gradient_norm: float = 1.0
     weight_decay: float = 0.1
-    synthetic_share: float = 0.0  # of the episodes show synthetic people, made when drawn
+    # Of the episodes show synthetic people: those among the files, or made when drawn if none are.
+    synthetic_share: float = 0.0
     synthetic_people: int = 8  # that there are to draw from, others in every `synthetic_window`
     synthetic_window: int = 64  # steps: making an episode costs several of them
     tint: float = 0.15  # channels are made brighter or darker by up to so much
     average: float = 0.995  # the weights that are kept are a running mean of those that learn
     checkpoint_every: int = 200
+    device: Device = "auto"  # auto: a GPU where there is one that can render
+    bfloat16: bool | None = (
+        None  # the network's mixed precision, renders are float32; None: on a GPU
+    )
     seed: int = 0
 
 
@@ -94,16 +102,16 @@ def train(
             f"the batch must be a multiple of the processes, got {config.batch} episodes for "
             f"{world}; change --config.batch"
         )
+    device = _device(config)
     torch.manual_seed(config.seed)
-    run = _new_run(begin or untrained(), config)
+    run = _new_run(begin or untrained(), config, device)
     if checkpoint is not None and checkpoint.exists():
         _load(run, checkpoint, config)
     template = make_template(load_head(head), config.anchors)
-    by_person = [] if config.synthetic_share >= 1 else _by_person(files)
-    stream = _stream(config, head, template)
+    people = _People(files, config, head, template)
     writer = _writer(log) if rank == 0 else None
     started, begun = time.perf_counter(), run.step
-    with ahead(_draws(by_person, stream, config, begun, rank, world), depth=2) as drawn:
+    with ahead(_draws(people, config, begun, rank, world), depth=2) as drawn:
         while run.step < config.steps:
             losses = []
             for _ in range(rank, config.batch, world):
@@ -127,8 +135,22 @@ def train(
     return run
 
 
-def _new_run(prior: Prior, config: TrainConfig) -> Run:
-    prior = replace(prior, steps=LearnedSteps(*(s.clone().requires_grad_() for s in prior.steps)))
+def _device(config: TrainConfig) -> torch.device:
+    """This process's: of several GPUs the one that torchrun counts for it. They render with gsplat."""
+    obstacle = None if config.device == "cpu" else CudaBackend().why_unavailable()
+    if config.device == "cpu" or (config.device == "auto" and obstacle):
+        return torch.device("cpu")
+    if obstacle:
+        raise UserError(f"--config.device cuda cannot run here: {obstacle}; use cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _new_run(prior: Prior, config: TrainConfig, device: torch.device) -> Run:
+    """The prior itself is left as it is."""
+    steps = LearnedSteps(*(s.detach().to(device).clone().requires_grad_() for s in prior.steps))
+    prior = replace(prior, network=copy.deepcopy(prior.network).to(device), steps=steps)
     prior.network.train().requires_grad_(True)
     groups = [
         {"params": list(prior.network.parameters()), "lr": config.learning_rate},
@@ -154,12 +176,15 @@ def _learn(
     prior: Prior, episode: Episode, template, rng: np.random.Generator, config: TrainConfig
 ) -> float:
     """Add one episode's gradients to the parameters' own; its loss."""
+    device = prior.steps.look.device
     gain = torch.from_numpy(1 + rng.uniform(-config.tint, config.tint, 3)).float()
-    episode = tinted(coarser(episode, config.anchors), gain)
-    surface = surface_of(template)
+    episode = tinted(coarser(episode, config.anchors), gain).on(device)
+    surface = surface_on(template, device)
     features = anchor_features(episode.start, surface, len(episode.support))
     torch.manual_seed(int(rng.integers(2**31)))  # what dropout forgets is part of the draw
-    residuals = prior.network(features, surface)
+    mixed = device.type == "cuda" if config.bfloat16 is None else config.bfloat16
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+        residuals = prior.network(features, surface)
     start = apply_residuals(episode.start, residuals, surface, prior.steps)
     judge = Judge(episode, template)
     count = min(config.queries, len(episode.queries))
@@ -183,7 +208,8 @@ def _learn(
 
 def _share(run: Run, losses: list[float], batch: int, world: int) -> float:
     """The mean loss of the batch; over several processes gradients are summed."""
-    total = torch.tensor(sum(losses) / batch, dtype=torch.float64)
+    device = run.prior.steps.look.device
+    total = torch.tensor(sum(losses) / batch, dtype=torch.float64, device=device)
     for parameter in _parameters(run):
         # Adam skips what has no gradient, and a run that goes on must not skip what it would not.
         if parameter.grad is None:
@@ -215,28 +241,52 @@ def _parameters(run: Run) -> list[Tensor]:
     return [p for group in run.optimizer.param_groups for p in group["params"]]
 
 
-def _by_person(files: Sequence[Path]) -> list[list[Path]]:
+class _People:
+    """Whom the episodes show: filmed people and synthetic ones, each kind as often as wanted."""
+
+    def __init__(
+        self, files: Sequence[Path], config: TrainConfig, head: str, template: Template
+    ) -> None:
+        self._config = config
+        synthetic = [file for file in files if person_of(file).startswith(SYNTHETIC)]
+        share = config.synthetic_share
+        if not 0 < share < 1:  # no share to keep to: all files are alike
+            synthetic = [] if share <= 0 else synthetic
+        self._synthetic = _by_person(synthetic)
+        self._filmed = _by_person(file for file in files if file not in set(synthetic))
+        self._stream = None
+        if share > 0 and not self._synthetic:
+            self._stream = _stream(config, head, template)
+        if share < 1 and not self._filmed:
+            raise UserError("there must be episodes to train on, got none; make some first")
+
+    def draw(self, step: int, rng: np.random.Generator) -> Episode:
+        """A function of step and draw alone."""
+        config = self._config
+        if config.synthetic_share <= 0 or rng.random() >= config.synthetic_share:
+            return _draw(self._filmed, rng)
+        if self._stream is None:
+            return _draw(self._synthetic, rng)
+        window = step // config.synthetic_window
+        number = int(rng.integers(config.synthetic_people))
+        return self._stream[window * config.synthetic_people + number]
+
+
+def _by_person(files: Iterable[Path]) -> list[list[Path]]:
     people: dict[str, list[Path]] = {}
     for file in sorted(files, key=lambda file: file.name):
         people.setdefault(person_of(file), []).append(file)
-    if not people:
-        raise UserError("there must be episodes to train on, got none; make some first")
     return list(people.values())
 
 
 def _draws(
-    by_person: list[list[Path]],
-    stream: EpisodeStream | None,
-    config: TrainConfig,
-    first_step: int,
-    rank: int,
-    world: int,
+    people: _People, config: TrainConfig, first_step: int, rank: int, world: int
 ) -> Iterator[tuple[Episode, np.random.Generator]]:
     """This process's episodes from a step on, each with what else is drawn for it."""
     for step in range(first_step, config.steps):
         for place in range(rank, config.batch, world):
             rng = np.random.default_rng((config.seed, step, place))
-            yield _synthetic(stream, step, rng, config) or _draw(by_person, rng), rng
+            yield people.draw(step, rng), rng
 
 
 def _draw(by_person: list[list[Path]], rng: np.random.Generator) -> Episode:
@@ -245,63 +295,36 @@ def _draw(by_person: list[list[Path]], rng: np.random.Generator) -> Episode:
     return load_episode(own[rng.integers(len(own))])
 
 
-def _stream(config: TrainConfig, head: str, template: Template) -> EpisodeStream | None:
-    """Synthetic people without end, where any are wanted."""
-    if config.synthetic_share <= 0:
-        return None
+def _stream(config: TrainConfig, head: str, template: Template) -> EpisodeStream:
+    """Synthetic people without end."""
     from recon.prior.synthetic.episodes import EpisodeStream
 
     return EpisodeStream(config.seed, template, load_head(head), kept=config.synthetic_people)
 
 
-def _synthetic(
-    stream: EpisodeStream | None, step: int, rng: np.random.Generator, config: TrainConfig
-) -> Episode | None:
-    """An episode of the stream, as often as the settings say; a function of step and draw alone."""
-    if stream is None or rng.random() >= config.synthetic_share:
-        return None
-    window = step // config.synthetic_window
-    return stream[window * config.synthetic_people + int(rng.integers(config.synthetic_people))]
-
-
 def _save(run: Run, path: Path, config: TrainConfig) -> None:
-    tensors = {"losses": torch.tensor(run.losses, dtype=torch.float64)}
-    tensors |= {f"network.{name}": v for name, v in run.prior.network.state_dict().items()}
-    tensors |= {f"steps.{name}": v.detach() for name, v in run.prior.steps._asdict().items()}
-    tensors |= {f"averaged.{index}": value for index, value in enumerate(run.averaged)}
-    for index, parameter in enumerate(_parameters(run)):
-        for name, value in run.optimizer.state[parameter].items():
-            tensors[f"adam.{index}.{name}"] = value
-    facts = {"step": str(run.step), "config": json.dumps(asdict(config), sort_keys=True)}
-    with atomic_output(path) as beside:
-        save_file({name: v.contiguous() for name, v in tensors.items()}, str(beside), facts)
+    more = {"losses": torch.tensor(run.losses, dtype=torch.float64)}
+    more |= {f"steps.{name}": value for name, value in run.prior.steps._asdict().items()}
+    more |= {f"averaged.{index}": value for index, value in enumerate(run.averaged)}
+    modules, optimizers = {"network": run.prior.network}, {"adam": run.optimizer}
+    save_checkpoint(path, modules, optimizers, more, _settings(config))
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """What a run that goes on must agree with; it may go on elsewhere."""
+    return {name: value for name, value in asdict(config).items() if name != "device"}
 
 
 def _load(run: Run, path: Path, config: TrainConfig) -> None:
-    with safe_open(str(path), "pt") as file:
-        facts = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    # Settings that came later were at their defaults when the checkpoint was made.
-    made_with = asdict(TrainConfig()) | json.loads(facts.get("config", "{}"))
-    if made_with != asdict(config):
-        raise UserError(
-            f"{path} must be a checkpoint of these settings, but was made with others; "
-            f"give the same settings or remove it"
-        )
-    run.step = int(facts["step"])
-    run.losses = tensors["losses"].tolist()
-    run.prior.network.load_state_dict(
-        {name: tensors[f"network.{name}"] for name in run.prior.network.state_dict()}
-    )
+    modules, optimizers = {"network": run.prior.network}, {"adam": run.optimizer}
+    more = load_checkpoint(path, modules, optimizers, _settings(config))
+    run.losses = more["losses"].tolist()
+    run.step = len(run.losses)
     with torch.no_grad():
         for name, value in run.prior.steps._asdict().items():
-            value.copy_(tensors[f"steps.{name}"])
-    run.averaged = [tensors[f"averaged.{index}"] for index in range(len(run.averaged))]
-    for index, parameter in enumerate(_parameters(run)):
-        prefix = f"adam.{index}."
-        run.optimizer.state[parameter] = {
-            name[len(prefix) :]: v for name, v in tensors.items() if name.startswith(prefix)
-        }
+            value.copy_(more[f"steps.{name}"])
+        for index, mean in enumerate(run.averaged):
+            mean.copy_(more[f"averaged.{index}"])
 
 
 def _writer(folder: Path | None):
@@ -342,7 +365,7 @@ def main(
     if world > 1:
         import torch.distributed as dist
 
-        dist.init_process_group("gloo")
+        dist.init_process_group("nccl" if _device(config).type == "cuda" else "gloo")
     invented = config.synthetic_share >= 1
     files = [] if invented else episode_files(episodes, hold_out, only)
     checkpoint = output.with_suffix(".checkpoint.safetensors")

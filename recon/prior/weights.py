@@ -25,12 +25,12 @@ _STEPS = "steps."
 
 def save_prior(prior: Prior, path: Path, facts: dict[str, Any]) -> None:
     """`facts` (data, people, settings, figures) go into the metadata as JSON."""
-    tensors = {name: value.half() for name, value in prior.network.state_dict().items()}
-    tensors |= {_STEPS + name: value.half() for name, value in prior.steps._asdict().items()}
+    tensors = dict(prior.network.state_dict())
+    tensors |= {_STEPS + name: value for name, value in prior.steps._asdict().items()}
     metadata = {"format": str(FORMAT), "facts": json.dumps(facts, sort_keys=True)}
     with atomic_output(path) as beside:
         save_file(
-            {name: value.detach().contiguous() for name, value in tensors.items()},
+            {name: value.detach().half().cpu().contiguous() for name, value in tensors.items()},
             str(beside),
             metadata,
         )

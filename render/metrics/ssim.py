@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -31,23 +33,37 @@ def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
             f"ssim compares two [H, W, C] pictures of one size, got {tuple(image.shape)} and "
             f"{tuple(truth.shape)}"
         )
-    window = gaussian_window().to(image)
-    channels = image.shape[-1]
+    truth_mean = windowed(truth)
+    truth_variance = windowed(truth * truth) - truth_mean * truth_mean
+    return ssim_with(image, truth, WindowStatistics(truth_mean, truth_variance))
 
-    def filtered(picture: Tensor) -> Tensor:
-        planes = picture.permute(2, 0, 1)[:, None]
-        planes = torch.nn.functional.conv2d(
-            planes, window.view(1, 1, -1, 1), padding=(WINDOW_RADIUS, 0)
-        )
-        planes = torch.nn.functional.conv2d(
-            planes, window.view(1, 1, 1, -1), padding=(0, WINDOW_RADIUS)
-        )
-        return planes.view(channels, *picture.shape[:2]).permute(1, 2, 0)
 
-    mean, truth_mean = filtered(image), filtered(truth)
-    variance = filtered(image * image) - mean * mean
-    truth_variance = filtered(truth * truth) - truth_mean * truth_mean
-    covariance = filtered(image * truth) - mean * truth_mean
+class WindowStatistics(NamedTuple):
+    """What SSIM needs of the truth alone; both [H, W, C]."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def windowed(picture: Tensor) -> Tensor:
+    """Means over the window around every pixel of [H, W, C]."""
+    window = gaussian_window().to(picture)
+    planes = picture.permute(2, 0, 1)[:, None]
+    planes = torch.nn.functional.conv2d(
+        planes, window.view(1, 1, -1, 1), padding=(WINDOW_RADIUS, 0)
+    )
+    planes = torch.nn.functional.conv2d(
+        planes, window.view(1, 1, 1, -1), padding=(0, WINDOW_RADIUS)
+    )
+    return planes[:, 0].permute(1, 2, 0)
+
+
+def ssim_with(image: Tensor, truth: Tensor, of_truth: WindowStatistics) -> Tensor:
+    """`ssim_map` where the truth's statistics are known."""
+    truth_mean, truth_variance = of_truth
+    mean = windowed(image)
+    variance = windowed(image * image) - mean * mean
+    covariance = windowed(image * truth) - mean * truth_mean
     luminance = (2 * mean * truth_mean + C1) / (mean * mean + truth_mean * truth_mean + C1)
     structure = (2 * covariance + C2) / (variance + truth_variance + C2)
     return luminance * structure

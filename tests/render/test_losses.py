@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from render.losses import photometric_loss, prepare_target
+from render.losses import photometric_loss, plain_loss, prepare_target
 from render.metrics.ssim import ssim_map
 
 
@@ -53,6 +53,19 @@ def test_value_and_gradient_follow_the_readable_loss(
     (gradient,) = torch.autograd.grad(3.0 * truth, truth_image)
     assert fused.item() == pytest.approx(truth.item(), abs=2e-5)
     assert (fused_gradient - gradient).abs().max() < 1e-3 * gradient.abs().max()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_torch_loss_of_gpus_is_the_fused_one(weighted):
+    image, target, weight = pictures(23, 31)
+    prepared = prepare_target(target, weight if weighted else None)
+    values, gradients = [], []
+    for loss in (photometric_loss, plain_loss):
+        pixels = image.clone().requires_grad_()
+        values.append(loss(pixels, prepared, 0.3))
+        gradients.append(torch.autograd.grad(3.0 * values[-1], pixels)[0])
+    assert values[0].item() == pytest.approx(values[1].item(), abs=2e-6)
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-3 * gradients[1].abs().max()
 
 
 def test_gradcheck_in_double_precision():

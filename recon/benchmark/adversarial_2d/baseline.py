@@ -26,11 +26,11 @@ from recon.benchmark.adversarial_2d.personal import (
     feed_forward,
     fine_tuned,
 )
-from recon.benchmark.adversarial_2d.train import Device, choose_device
 from recon.benchmark.adversarial_2d.weights import read_networks
 from recon.benchmark.clip import EVAL_PX, PreparedClip, PreparedFrame
 from recon.benchmark.method import Fitted, Method
 from recon.capture.inputs import hash_file
+from recon.training.device import Device, choose_device
 
 SHIPPED = "research"
 # What the paper trained for (section 4): 75 epochs of VoxCeleb2's training part, at 256 px.

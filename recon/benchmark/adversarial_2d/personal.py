@@ -24,7 +24,8 @@ from recon.benchmark.adversarial_2d.losses import (
     generator_hinge,
 )
 from recon.benchmark.adversarial_2d.networks import Generator, Networks
-from recon.benchmark.adversarial_2d.train import autocast, frozen
+from recon.benchmark.adversarial_2d.train import frozen
+from recon.training.device import autocast
 
 
 @dataclass(frozen=True)

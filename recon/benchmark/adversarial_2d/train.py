@@ -16,9 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from torch import Tensor, nn
 
 from avatar3d.config import load_preset
 from avatar3d.errors import UserError
-from recon.benchmark.adversarial_2d.checkpoint import load_checkpoint, save_checkpoint
 from recon.benchmark.adversarial_2d.content import Content, ContentPaths, content_loss
 from recon.benchmark.adversarial_2d.frames import FrameFile, Shown, together
 from recon.benchmark.adversarial_2d.losses import (
@@ -41,8 +39,8 @@ from recon.benchmark.adversarial_2d.networks import Networks, Sizes, person_colu
 from recon.benchmark.adversarial_2d.weights import save_networks
 from recon.prior.episodes import episode_files, person_of
 from recon.prior.folds import clip_of, deal
-
-Device = Literal["auto", "cpu", "cuda"]
+from recon.training.checkpoint import load_checkpoint, save_checkpoint
+from recon.training.device import Device, autocast, choose_device, device_name
 
 
 @dataclass(frozen=True)
@@ -83,31 +81,6 @@ class Run:
 
 
 LOSSES = ("content", "adversarial", "features", "match", "discriminator")
-
-
-def choose_device(device: Device) -> torch.device:
-    """auto: cuda where there is one."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda needs a GPU that torch sees, but there is none; use cpu")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """For reports."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
-
-
-def autocast(device: torch.device, on: bool) -> torch.autocast:
-    """bfloat16, whose range needs no scaling of the loss; not on a CPU that only imitates it, where
-    convolutions would take many times longer."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=on and knows_bfloat16(device))
-
-
-@cache
-def knows_bfloat16(device: torch.device) -> bool:
-    """Of a CPU oneDNN is asked; every GPU that torch still supports knows it, fast or not."""
-    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return device.type == "cuda" or bool(asked is not None and asked())
 
 
 def train(

@@ -8,7 +8,6 @@ GPU as bytes; `..._to_host_fps` copies them to memory, one by one.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -28,6 +27,7 @@ from recon.benchmark.speed.peers import peers
 from recon.benchmark.speed.report import begin
 from recon.benchmark.speed.scene import load_or_make_avatar, synthetic_head
 from recon.benchmark.speed.timing import timed
+from recon.training.device import moved
 from render.backends.cuda import CudaBackend
 from render.rasterize import rasterize
 
@@ -66,20 +66,6 @@ class OnDevice:
                 light=self._light,
                 lit=self._lit,
             )
-
-
-def moved(value: T, device: str) -> T:
-    """A copy of an object of ours with all tensors in it on `device`."""
-    if isinstance(value, Tensor):
-        return value.to(device)  # pyright: ignore[reportReturnType]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(item, device) for item in value))
-    if type(value).__module__.startswith("avatar3d"):
-        other = copy.copy(value)
-        for name, item in vars(value).items():
-            vars(other)[name] = moved(item, device)
-        return other
-    return value
 
 
 @torch.no_grad()

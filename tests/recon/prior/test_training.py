@@ -64,6 +64,28 @@ def test_training_lowers_the_loss(files: list[Path]) -> None:
     assert np.mean(losses[-4:]) < 0.93 * np.mean(losses[:4])
 
 
+def test_synthetic_files_are_drawn_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine synthetic people beside one who was filmed: by the share, not by their number."""
+    import recon.prior.train as module
+
+    monkeypatch.setattr(module, "load_episode", lambda path: path.name)
+    mixed = [
+        Path(f"{name}-clip-0.safetensors") for name in ("ada", *map("synthetic{}".format, range(9)))
+    ]
+    template = scene.scene().template
+
+    def share(wanted: float, files: list[Path]) -> float:
+        people = module._People(files, replace(CONFIG, synthetic_share=wanted), "default", template)
+        names = [str(people.draw(step, np.random.default_rng(step))) for step in range(400)]
+        return float(np.mean([name.startswith("synthetic") for name in names]))
+
+    assert share(0.3, mixed) == pytest.approx(0.3, abs=0.07)
+    assert share(0.0, mixed) == pytest.approx(0.9, abs=0.05)  # all are alike
+    assert share(1.0, mixed) == 1
+    with pytest.raises(UserError, match="got none"):
+        share(0.3, mixed[1:])
+
+
 def test_a_stopped_run_goes_on_bit_by_bit(files: list[Path], tmp_path: Path) -> None:
     whole = train(files, CONFIG)
     checkpoint = tmp_path / "run.checkpoint.safetensors"
@@ -121,7 +143,7 @@ def test_two_processes_do_as_one(files: list[Path], tmp_path: Path) -> None:
         # of 2e-3 whatever the gradient's size, make larger where it is nearly zero.
         torch.testing.assert_close(own, same.detach(), rtol=2e-3, atol=1e-4)
     with safe_open(str(output.with_suffix(".checkpoint.safetensors")), "pt") as checkpoint:
-        losses = checkpoint.get_tensor("losses")
+        losses = checkpoint.get_tensor("more.losses")
     torch.testing.assert_close(losses.tolist(), alone.losses, rtol=1e-4, atol=0.0)
 
 

@@ -14,10 +14,11 @@ from avatar3d.errors import UserError
 from recon.benchmark.adversarial_2d.content import content_loss
 from recon.benchmark.adversarial_2d.frames import FrameFile, make_frames, shown
 from recon.benchmark.adversarial_2d.personal import embedded
-from recon.benchmark.adversarial_2d.train import Run, by_person, choose_device, draw, train
+from recon.benchmark.adversarial_2d.train import Run, by_person, draw, train
 from recon.benchmark.adversarial_2d.weights import read_networks, save_networks
 from recon.prior.datasets import PersonClip
 from recon.prior.folds import fold_for
+from recon.training.device import choose_device
 from tests.recon.benchmark.adversarial_2d.synthetic import SIZES, TRAINING, clip, frame_files
 
 CPU = torch.device("cpu")

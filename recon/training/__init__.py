@@ -1,0 +1,1 @@
+"""What trainings share: where they run, and checkpoints to go on from."""
