@@ -42,7 +42,9 @@ class Judge:
     def __init__(self, episode: Episode, template: Template) -> None:
         """The episode may lie on a GPU (`Episode.on`), and is then judged there."""
         self._device = episode.camera.K.device
-        self.binding = moved(Binding(template, episode.identity.cpu()), self._device)
+        self.binding = Binding(template, episode.identity)
+        if self._device.type != "cpu":
+            self.binding = moved(self.binding, self._device)
         self._episode = episode
         self._lit = template.lit.to(self._device)
 
