@@ -12,6 +12,7 @@ from avatar3d.audio.network import LOOKAHEAD, MEASURE_COUNT, VoiceNetwork
 
 COUNT = len(CHANNELS)
 MEASURES = slice(COUNT, COUNT + MEASURE_COUNT)
+OPENING = COUNT  # the first of them
 # Real clips do not teach these: no picture shows the tongue, and what the tracker says of the others is
 # mostly the rest of its error. They stay as synthetic speech taught them.
 UNTAUGHT = [
