@@ -11,6 +11,7 @@ from torch import Tensor
 from avatar3d.template import SHEET, Template
 from recon.fit.inpaint import fill_unseen
 from recon.fit.light import estimate_light, shading
+from recon.fit.neighbours import nearest
 from recon.fit.observation import Sighting, in_picture, sample
 
 MAX_ALBEDO = 1.5  # skin in shade, once the shade is taken out, may exceed a photo's white
@@ -19,7 +20,14 @@ _INNER_DEPTH_TOLERANCE_M = 0.0025  # teeth and eyes lie close behind lips and li
 _MIN_COSINE = 0.2
 _CLEAR_COSINE = 0.4  # from here on an anchor is seen as well as can be
 _HAIR_THICK_M = 0.003  # above this an anchor stands off the surface and may be seen edge-on
+# When the near half of a face is believed instead: colours, cosines, and the share of the skin seen
+# whose other half is not (a quarter: turned by some 30 degrees).
+_UNLIKE, _WORSE_COSINE, _TURNED = 0.15, 0.05, 0.25
 _INNER = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "gums", "tongue", "mouth")
+_USUAL_SKIN = 0.6
+_TEETH_BRIGHTNESS = (0.7, 1.08)  # teeth are light beside dark skin, and not glaring beside pale
+_COLOURFUL = 0.15  # range of skin's channels over their mean, of the palest skin in colour
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # The mouth's inside where no frame shows it, under light that makes skin 0.6 bright.
 _PLAUSIBLE = {
     ("mouth",): (0.28, 0.10, 0.09),
@@ -55,17 +63,19 @@ def unproject(
         lit = template.lit.numpy()
         samples = [s / shading(light, n, lit) for s, n in zip(samples, normals)]
     samples, weights = np.stack(samples), np.stack(weights)  # [F, N, 3], [F, N]
+    weights = weights * ~_covered_aslant(template, samples, weights)
     seen = (weights > 0).any(0)
     good = (weights > 0) & (weights >= 0.5 * weights.max(0))
     colors = _masked_median(samples, good)
 
     sighted = np.minimum(weights / _CLEAR_COSINE, 1.0).sum(0)
     skin = np.median(colors[template.is_part("face").numpy() & seen], axis=0)
-    colors = fill_unseen(template, colors, np.minimum(sighted, 1.0))
-    brightness = skin.mean() / 0.6
+    folded = np.any([sighting.folded for sighting in sightings], axis=0)
+    colors = fill_unseen(template, colors, np.minimum(sighted, 1.0), folded)
     for parts, plausible in _PLAUSIBLE.items():
         inside = template.is_part(*parts).numpy()
-        usual = np.clip(np.array(plausible) * brightness, 0, 1)
+        limits = _TEETH_BRIGHTNESS if "teeth" in parts[0] else (0.0, np.inf)
+        usual = _in_picture_of(np.array(plausible), skin, limits)
         if "teeth" in parts[0]:
             colors[inside & ~seen] = usual
         else:
@@ -78,6 +88,18 @@ def unproject(
         sightings=sighted.astype(np.float32),
         light=light,
     )
+
+
+def _in_picture_of(
+    plausible: np.ndarray, skin: np.ndarray, limits: tuple[float, float]
+) -> np.ndarray:
+    """A colour [3] of the mouth's inside as a picture with such skin [3] would have it: as bright or
+    dark, within limits, and as colourful; in a grey picture it is grey.
+    """
+    brightness = np.clip(skin.mean() / _USUAL_SKIN, *limits)
+    chroma = np.clip(np.ptp(skin) / max(skin.mean(), 1e-3) / _COLOURFUL, 0.0, 1.0)
+    grey = plausible @ _LUMA
+    return np.clip((grey + chroma * (plausible - grey)) * brightness, 0, 1)
 
 
 def _look(
@@ -103,6 +125,25 @@ def _look(
     # Hair has no surface to be seen aslant.
     least = np.where(heights > _HAIR_THICK_M, 0.5 * _CLEAR_COSINE, 0.05)
     return sample(observation.colors, pixels), np.where(seen, np.maximum(cosine, least), 0.0)
+
+
+def _covered_aslant(template: Template, samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mask [F, N] of skin on the far half of a turned face that is unlike the near half.
+
+    What is seen of it is hair before it, what lies behind its outline, or the shade that the head
+    itself throws; the same frame shows the near half better. A face that looks about ahead may have
+    a side in shade: there both halves are believed.
+    """
+    members = np.where(template.is_part("face", "eyelids").numpy())[0]
+    points = template.neutral_points().numpy()[members]
+    mirror = members[nearest(points, points * np.array([-1.0, 1.0, 1.0]))[1][:, 0]]
+    unlike = np.abs(samples[:, members] - samples[:, mirror]).max(-1) > _UNLIKE
+    own, other = weights[:, members], weights[:, mirror]
+    lone = ((own > 0) & (other == 0)).sum(1) / np.maximum((own > 0).sum(1), 1)
+    worse = (own < other - _WORSE_COSINE) & (lone > _TURNED)[:, None]
+    covered = np.zeros(weights.shape, bool)
+    covered[:, members] = unlike & worse
+    return covered
 
 
 def _masked_median(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avatar3d.avatar import Avatar
 from avatar3d.binding import Binding
@@ -15,6 +16,8 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.template import Template, make_template
 from recon.fit.config import RefineConfig
+from recon.fit.lids import with_lids, with_opaque_eyes
+from recon.fit.light import shading
 from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
 from recon.fit.refine import refine
 from recon.fit.seams import without_seams
@@ -75,26 +78,42 @@ def fit_avatar(
         start = start_attributes(template, sightings, frontal, config.light_ridge)
         look = start.confidence.look
         if prior is not None:
-            start = prior.start(start, template, len(observations))
+            learned = prior.start(start, template, len(observations))
+            start = with_opaque_eyes(template, learned, start)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
-        progress=progress,
+        progress=progress, hidden=[sighting.behind_the_head(template) for sighting in sightings],
     )  # fmt: skip
     unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
     avatar = replace(unrefined, attributes=refined.attributes, basis=refined.basis)
     with torch.no_grad():
-        still = avatar.gaussians(ExpressionCode.neutral()).means
-    attributes = without_strays(template, still, refined.attributes, len(observations))
-    attributes = without_seams(template, attributes, look)
+        avatar = finished(avatar, start, look, refined.codes, len(observations))
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(
-        avatar=replace(avatar, attributes=attributes),
+        avatar=avatar,
         codes=refined.codes,
         tracking=tracking,
         start=unrefined,
         losses=refined.losses,
     )
+
+
+def finished(
+    avatar: Avatar, start: Start, look: Tensor, codes: ExpressionCode, frame_count: int
+) -> Avatar:
+    """What the frames show is learned; now what they do not show is made to go with it.
+
+    look: [N, 1] how well the frames show each anchor's colour, 0..1, before any prior. codes: of
+    the frames.
+    """
+    template = avatar.template
+    still = avatar.gaussians(ExpressionCode.neutral()).means
+    attributes = without_strays(template, still, avatar.attributes, frame_count)
+    shade = torch.from_numpy(shading(start.light, start.normals.numpy(), template.lit.numpy()))
+    attributes = without_seams(template, attributes, look, shade)
+    avatar = replace(avatar, attributes=attributes)
+    return with_lids(avatar, codes, look[:, 0].numpy())
 
 
 def look_at(

@@ -12,11 +12,15 @@ from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
 from recon.fit.neighbours import nearest, neighbours
 
 _MIRROR_REACH_M = 0.005
+_SURE = 0.9  # trust of what is hardly aslant
 _MIRROR_TRUST = 0.5  # a face is nearly symmetric, its light and its hair are not
+_SIDES_DIFFER = 0.1  # more than that is hair on one side, not shade
+_SIDES_AGREE = 3e-4  # pull toward agreement, against 1 where both sides are seen: far away they do
 _SMOOTHNESS = 0.004  # against trust 1: what is seen well stays sharp, what is seen aslant blends
 _USUAL = 3e-4  # pull toward the part's usual colour, felt only far from anything seen
 _NEIGHBOURS = 8
 _MIN_KNOWN = 8
+_TWIN_M = 0.002
 _LID_REACH_M = 0.025  # a neighbourhood of the eye that is mostly skin
 _EARS_Z = -0.092  # head frame: the plane that mirrors the front of the hair to its back
 _NAPE_Y = -0.04
@@ -26,8 +30,13 @@ _STRIDE = 619  # a prime, so that neighbours take strands from far apart
 _MAX_STRAND = 0.08  # a hairline's step from skin to hair is no strand
 
 
-def fill_unseen(template: Template, colors: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    """Colours [N, 3] everywhere, from those [N, 3] with a trust [N] of 0 (unseen) to 1 (seen well)."""
+def fill_unseen(
+    template: Template, colors: np.ndarray, trust: np.ndarray, folded: np.ndarray
+) -> np.ndarray:
+    """Colours [N, 3] everywhere, from those [N, 3] with a trust [N] of 0 (unseen) to 1 (seen well).
+
+    folded: mask [N] of the lid skin that open eyes hide.
+    """
     points = template.neutral_points().numpy()
     hair = _hair(template)
     # Beside the neck the hair layers meet the collar, and a frame sees now one, now the other.
@@ -44,7 +53,7 @@ def fill_unseen(template: Template, colors: np.ndarray, trust: np.ndarray) -> np
         value, belief = _mirrored(points[members], colors[members], trust[members])
         usual = np.median(colors[members][known], axis=0)
         filled[members] = _spread(points[members], value, belief**2, usual)
-    _cover_lids(template, points, filled, trust)
+    _cover_lids(template, points, filled, trust, folded)
     _texture_hair(points, filled, colors, trust, hair)
     return filled
 
@@ -89,14 +98,26 @@ def _groups(template: Template, hair: np.ndarray, skin: np.ndarray) -> list[np.n
 def _mirrored(
     points: np.ndarray, colors: np.ndarray, trust: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unseen members take the colour of their mirror image where that is seen."""
+    """Unseen members take the colour of their mirror image where that is seen.
+
+    By how much the two sides differ where both are seen, as one lies in shade, is spread from there,
+    so that no edge is left (Perez et al. 2003, "Poisson Image Editing").
+    """
     known = np.where(trust > 0)[0]
     reflected = points * np.array([-1.0, 1.0, 1.0])
     distance, near = nearest(points[known], reflected, 3)
-    use = (trust == 0) & (distance[:, 0] < _MIRROR_REACH_M)
+    paired = distance[:, 0] < _MIRROR_REACH_M
+    use = (trust == 0) & paired
     value, belief = colors.copy(), trust.copy()
-    value[use] = colors[known[near[use]]].mean(1)
-    belief[use] = _MIRROR_TRUST * trust[known[near[use]]].mean(1)
+    if not use.any():
+        return value, belief
+    mirror, mirror_trust = colors[known[near]].mean(1), trust[known[near]].mean(1)
+    both = paired & (np.minimum(trust, mirror_trust) > _SURE)
+    differ = np.where(both[:, None], np.clip(colors - mirror, -_SIDES_DIFFER, _SIDES_DIFFER), 0.0)
+    hold = np.where(both, np.minimum(trust, mirror_trust) ** 2, _SIDES_AGREE)
+    between = membrane(points, differ, hold)
+    value[use] = np.clip(mirror + between, 0.0, None)[use]
+    belief[use] = _MIRROR_TRUST * mirror_trust[use]
     return value, belief
 
 
@@ -121,7 +142,11 @@ def membrane(points: np.ndarray, colors: np.ndarray, weight: np.ndarray) -> np.n
 
 
 def _cover_lids(
-    template: Template, points: np.ndarray, filled: np.ndarray, trust: np.ndarray
+    template: Template,
+    points: np.ndarray,
+    filled: np.ndarray,
+    trust: np.ndarray,
+    folded: np.ndarray,
 ) -> None:
     """Lid skin that open eyes hide is skin: not the lashes, brow and iris nearest to it."""
     face = template.is_part("face", "eyelids").numpy()
@@ -131,9 +156,13 @@ def _cover_lids(
             for side in (1, -1)
         )
     )
-    hidden = np.where(face & (trust == 0) & (eye < _LID_REACH_M))[0]
     shown = np.where(face & (trust > 0))[0]
-    if not len(hidden) or len(shown) < _MIN_KNOWN:
+    if len(shown) < _MIN_KNOWN:
+        return
+    # Where the other side shows its twin, no lid hides it: the head is turned away.
+    twin = nearest(points[shown], points * np.array([-1.0, 1.0, 1.0]))[0][:, 0] < _TWIN_M
+    hidden = np.where(face & (trust == 0) & (folded | ~twin) & (eye < _LID_REACH_M))[0]
+    if not len(hidden):
         return
     for anchor, near in zip(
         hidden, KDTree(points[shown]).query_ball_point(points[hidden], _LID_REACH_M)

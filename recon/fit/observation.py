@@ -19,6 +19,10 @@ from avatar3d.template import SHEET_PART, Template
 from render.mesh import project_points, rasterize_mesh
 
 _FOLDED = 1.3  # times the area that it has now
+_OUTLINE = 0.01  # of the picture's side: so far from the head's outline nothing is surely hidden
+_HIDDEN_M = 0.03  # behind the surface: deeper than hair lies on skin
+_HIDDEN_IN_MOUTH_M = 0.005  # teeth lie close behind lips
+_FAR_M = 1e3
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,23 @@ class Sighting:
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """World points -> px [P, 2], depth [P] metres."""
         return project_points(points, self.viewmat, self.K)
+
+    def behind_the_head(self, template: Template) -> Bool[np.ndarray, " N"]:
+        """Anchors so far behind the surface seen in their place that nothing of them can be seen.
+
+        At the outline of head and lips nothing is hidden: what is just beside it may be seen.
+        """
+        width = 2 * max(1, round(_OUTLINE * self.observation.size_px)) + 1
+        # OpenCV's border counts as nothing, so pixels outside the picture hide nothing either.
+        shown = np.where(np.isfinite(self.depth), self.depth, _FAR_M).astype(np.float32)
+        surface = cv2.dilate(shown, np.ones((width, width), np.uint8))
+        pixels, depth = self.project(self.positions)
+        inner = template.is_part("upper_teeth", "lower_teeth", "gums", "tongue", "mouth").numpy()
+        behind = np.where(inner, _HIDDEN_IN_MOUTH_M, _HIDDEN_M)
+        size = self.observation.size_px
+        inside = ((pixels >= 0) & (pixels < size)).all(1)
+        column, row = np.clip(pixels.astype(np.int64), 0, size - 1).T
+        return inside & (depth > surface[row, column] + behind)
 
     def facing(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """Cosine between normal and direction to the camera, [P]."""

@@ -62,15 +62,22 @@ def refine(
     camera: Camera,
     config: RefineConfig,
     progress: Callable[[int, int], None] | None = None,
+    hidden: Sequence[np.ndarray] | None = None,
 ) -> Refined:
     """Refine attributes, expression basis and the frames' codes from a start, on the device where the
-    start's attributes lie; binding, codes and camera must lie there too."""
+    start's attributes lie; binding, codes and camera must lie there too.
+
+    hidden: of each frame, a mask [N] of the anchors that stand behind the head there. They are left
+    out, so that a hole in the skin shows the backdrop: seen through it, the dark back of the head is
+    the cheapest way to draw a pore.
+    """
     device = start.attributes.colors.device
     shots = Shots(observations, camera, config.close_ups, config.seed)
     model = _Model(template, start, codes, config)
     light = _Light(start.light, template.lit.to(device))
     poses = [_FramePose(codes.at(index), light, config) for index in range(len(observations))]
     order = _FrameOrder(len(observations), config.seed)
+    visible = [torch.from_numpy(~mask).float().to(device) for mask in hidden or ()]
     losses = []
     steps = config.iterations_for(len(observations))
     for iteration in range(steps):
@@ -81,6 +88,8 @@ def refine(
         shot = shots.take(frame, iteration // len(observations) % len(BACKGROUNDS))
         frames, code, shade = pose.frames(binding, refine_pose)
         gaussians = pose_gaussians(frames, code, model.attributes, model.basis, shade)
+        if visible:
+            gaussians = gaussians._replace(opacities=gaussians.opacities * visible[frame])
         rendering = rasterize(gaussians, shot.camera, background=shot.background)
         loss = photometric_loss(rendering.colors, shot.picture, config.ssim_weight)
         alpha_loss = ((rendering.alpha - shot.matte).abs() * shot.weight).sum()
@@ -134,7 +143,7 @@ class _Model:
         hold = config.learned_color_prior if start.learned else config.color_prior
         color = _Regularity(share * config.color_smoothness, share * hold)
         self._steps = [
-            _Steps(values.offsets, reach_m, rates.offsets, (-reach, reach)),
+            _Steps(values.offsets, reach_m, rates.offsets, _around(values.offsets.detach(), reach)),
             _Steps(values.rotations, geometry, rates.rotations),
             _Steps(values.log_scales, geometry, rates.log_scales, (low, high)),
             _Steps(values.opacity_logits, opacity[:, 0], rates.opacity_logits, (-logit, logit)),
@@ -225,6 +234,11 @@ class _Steps:
         if self._limits is not None:
             low, high = self._limits
             torch.clamp(self._value, low, high, out=self._value)
+
+
+def _around(start: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+    """Limits of +-reach that let what starts beyond them stay there."""
+    return start.clamp(max=-reach), start.clamp(min=reach)
 
 
 class _Light(NamedTuple):

@@ -11,6 +11,8 @@ from avatar3d.template import SHEET, Template
 from recon.fit.neighbours import nearest
 from recon.fit.observation import Sighting, in_picture, sample
 
+_ASIDE = (0.3, 0.6)  # sines of the angle between the head's gaze and the camera: 17 to 37 degrees
+_MAX_MOVE_M = 0.12
 _BEHIND_M = 0.015  # what only continues behind the head stands a little farther back
 
 
@@ -18,7 +20,7 @@ class SheetStart(NamedTuple):
     anchors: np.ndarray  # [M] indices of the sheet's anchors
     colors: np.ndarray  # [M, 3]
     opacities: np.ndarray  # [M] 0 where the person is not
-    push_back: np.ndarray  # [M] metres along -normal
+    offsets: np.ndarray  # [M, 3] metres in the anchors' frames
 
 
 def start_sheet(
@@ -37,24 +39,25 @@ def start_sheet(
     opacity = np.where(watched, matte, 0).sum(0) / np.maximum(watched.sum(0), 1)
     keep = (opacity > 0.5) & known
 
-    push_back = np.zeros(len(anchors), np.float32)
+    offsets, turned = _toward_the_head(template, reference, anchors)
     if keep.sum() > 20:
         points = template.neutral_points().numpy()[anchors]
         hidden = np.where(~keep & (~watched.any(0) | (~known & (opacity > 0.35))))[0]
         distance, near = nearest(points[keep], points[hidden], 6)
         reach = np.where(points[hidden, 1] < -0.115, 0.05, 0.02)
         behind = _covered_by_head(reference, anchors[hidden])
-        fill = (distance[:, 0] < reach) & behind
+        # What a turned head hides there lies in front of it when it turns back.
+        fill = (distance[:, 0] < reach) & behind & (turned < 0.5)
         filled = hidden[fill]
         color[filled] = np.median(color[np.where(keep)[0][near[fill]]], axis=1)
         opacity[filled] = 0.9
-        push_back[filled] = _BEHIND_M
+        offsets[filled] = (0.0, 0.0, -_BEHIND_M)
         keep[filled] = True
     return SheetStart(
         anchors,
         np.where(keep[:, None], color, 0.5).astype(np.float32),
         np.where(keep, np.clip(opacity, 0.1, 0.9), 0.0).astype(np.float32),
-        push_back,
+        np.where(keep[:, None], offsets, 0.0).astype(np.float32),
     )
 
 
@@ -69,6 +72,32 @@ def _look(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarr
         np.where(visible[:, None], sample(observation.colors, pixels), np.nan),
         np.where(free, matte, np.nan),
     )
+
+
+def _toward_the_head(
+    template: Template, sighting: Sighting, anchors: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Offsets [M, 3] that leave the picture as it is, and bring what it shows near to the head; and
+    how far the head is turned, 0..1.
+
+    The sheet stands in the plane of the ears. Seen from aside, hair that hangs before that plane is
+    found far out on it, and would stand off the face once the head turns back. Along its ray it is
+    where the ray comes nearest to the head's upright axis.
+    """
+    frames, places = sighting.rotations[anchors], sighting.positions[anchors].astype(np.float64)
+    axis = sighting.positions[template.is_part("scalp", "ears").numpy()].mean(0)
+    camera = -sighting.viewmat[:3, :3].T @ sighting.viewmat[:3, 3]
+    gaze, view = frames[:, :, 2].mean(0), axis - camera
+    ahead = -float(gaze @ view) / float(np.linalg.norm(gaze) * np.linalg.norm(view))
+    aside = float(np.sqrt(1 - min(max(ahead, 0.0), 1.0) ** 2))
+    turned = min(max((aside - _ASIDE[0]) / (_ASIDE[1] - _ASIDE[0]), 0.0), 1.0)
+    away = places - camera
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    across = [0, 2]  # upright heads: y is up in the world
+    to_axis, flat = (places - axis)[:, across], away[:, across]
+    along = -(to_axis * flat).sum(1) / np.maximum((flat**2).sum(1), 1e-6)
+    moved = turned * np.clip(along, -_MAX_MOVE_M, 0.0)[:, None] * away
+    return np.einsum("mij,mi->mj", frames, moved), turned
 
 
 def _covered_by_head(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def start_attributes(
     sheet = start_sheet(template, few, sightings[reference])
     _dress(template, colors, sighted, sheet)
     colors[sheet.anchors], opacity[sheet.anchors] = sheet.colors, sheet.opacities
-    offsets[sheet.anchors, 2] = -sheet.push_back
+    offsets[sheet.anchors] = sheet.offsets
     sighted[sheet.anchors] = len(sightings) * (sheet.opacities > 0)
 
     rotations = np.zeros((template.count, 4), np.float32)

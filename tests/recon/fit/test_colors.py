@@ -137,3 +137,43 @@ def test_without_skin_there_is_no_light():
     normals = np.tile(np.array([0.0, 0.0, 1.0]), (template.count, 1))
     assert estimate_light(template, [normals], [normals], [nothing], 0.1) is None
     assert (shading(None, normals, template.lit.numpy()) == 1).all()
+
+
+def test_the_mouth_of_a_grey_picture_is_grey():
+    grey = first(look(observe(np.full(3, 0.55), EVERYWHERE)))
+    colourful = first(look(observe(SKIN, EVERYWHERE)))
+    for part in ("mouth", "gums", "tongue", "upper_teeth"):
+        inside = scene().template.is_part(part).numpy()
+        assert np.ptp(grey.colors[inside], axis=1).max() < 0.01
+        assert np.ptp(colourful.colors[inside], axis=1).mean() > 0.05
+
+
+def test_teeth_are_light_beside_dark_skin_and_not_glaring_beside_pale():
+    teeth = scene().template.is_part("upper_teeth").numpy()
+    for skin in (0.3 * SKIN, 1.4 * SKIN):
+        brightness = first(look(observe(skin, EVERYWHERE))).colors[teeth].mean()
+        assert 0.55 < brightness < 0.92
+
+
+def hair_over_the_far_cheek(yaw: float) -> tuple[FirstColors, np.ndarray]:
+    """A head turned to its left, hair painted over its far (left) cheek; and that cheek's anchors."""
+    template = scene().template
+    x, y, z = template.neutral_points().numpy().T
+    cheek = face() & (x > 0.03) & (x < 0.055) & (y < -0.02) & (y > -0.06) & (z > -0.03)
+    sighting = look(observe(SKIN, EVERYWHERE), turned(yaw))
+    colors = np.tile(SKIN, (SIZE_PX, SIZE_PX, 1))
+    pixels, _ = sighting.project(sighting.positions[cheek & (sighting.normals[:, 2] > 0.1)])
+    for column, row in pixels.astype(int):
+        colors[row - 1 : row + 2, column - 1 : column + 2] = 0.1
+    return first(look(observe(colors, EVERYWHERE), turned(yaw))), cheek
+
+
+def test_hair_before_the_far_cheek_of_a_turned_face_is_not_painted_on_it():
+    found, cheek = hair_over_the_far_cheek(0.75)
+    assert cheek.sum() > 20
+    assert np.median(np.abs(found.colors[cheek] - SKIN).max(1)) < 0.1
+
+
+def test_a_face_that_looks_ahead_may_have_one_side_in_shade():
+    found, cheek = hair_over_the_far_cheek(0.1)
+    assert np.median(found.colors[cheek].max(1)) < 0.3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avatar3d.template import SHEET
 from recon.fit.observation import in_picture, sample
 from tests.recon.fit.synthetic import EVERYWHERE, SIZE_PX, disc, look, observe, scene, turned
 
@@ -69,3 +70,33 @@ def test_the_head_hides_its_back():
     facing = sighting.facing(sighting.positions, sighting.normals)
     face = scene().template.is_part("face").numpy() & (sighting.positions[:, 2] > 0)
     assert (facing[face] > 0).mean() > 0.95
+
+
+def test_the_back_of_the_head_is_hidden_and_what_is_seen_is_not():
+    template = scene().template
+    hidden = look(observe((1, 1, 1), EVERYWHERE)).behind_the_head(template)
+    points = template.neutral_points().numpy()
+    back = (points[:, 2] < -0.15) & (np.abs(points[:, 0]) < 0.03) & (np.abs(points[:, 1]) < 0.03)
+    back &= template.layer.numpy() != SHEET
+    assert back.sum() > 10
+    assert hidden[back].all()
+    sighting = look(observe((1, 1, 1), EVERYWHERE))
+    front = (
+        template.is_part("face").numpy() & (sighting.normals[:, 2] > 0.3) & (points[:, 2] > -0.03)
+    )
+    assert not hidden[front].any()
+    # What stands beside the outline may be seen: hair over the ears, the sheet beside the neck.
+    beside = (np.abs(points[:, 0]) > 0.12) & (points[:, 1] > -0.08)
+    assert not hidden[beside].any()
+
+
+def test_shut_lips_hide_teeth_and_open_ones_show_them():
+    template = scene().template
+    teeth = template.is_part("upper_teeth").numpy()
+    teeth &= np.abs(template.neutral_points().numpy()[:, 0]) < 0.008
+    shut = look(observe((1, 1, 1), EVERYWHERE)).behind_the_head(template)
+    laugh = turned(jawOpen=0.7, mouthUpperUpLeft=1.0, mouthUpperUpRight=1.0)
+    opened = look(observe((1, 1, 1), EVERYWHERE), laugh).behind_the_head(template)
+    assert teeth.sum() > 5
+    assert shut[teeth].mean() > 0.6
+    assert opened[teeth].mean() < 0.4

@@ -12,9 +12,10 @@ import torch
 from avatar3d.avatar import Attributes
 from avatar3d.codes import ExpressionCode
 from recon.fit.config import PoseRates, RefineConfig
-from recon.fit.observation import Observation
+from recon.fit.observation import Observation, sample
 from recon.fit.refine import Refined, refine
 from recon.fit.start import Start, start_attributes
+from render.rasterize import rasterize
 from tests.recon.fit.synthetic import CAMERA, COUNT, look, photograph, scene, turned
 from tests.support.avatars import plain_avatar
 
@@ -134,3 +135,35 @@ def test_progress_is_told():
     )  # fmt: skip
     total = len(result.losses)
     assert seen == [(done, total) for done in range(1, total + 1)]
+
+
+def test_dark_specks_are_drawn_by_colour_not_by_holes_in_the_skin():
+    """With the back of the head left out, a hole in the skin shows the backdrop and is no pore."""
+    template, binding = scene()
+    colors = np.full((96, 96, 3), 0.7, np.float32)
+    colors[np.random.default_rng(0).random((96, 96)) < 0.15] = 0.05
+    plain = photograph(plain_avatar(COUNT), turned())
+    speckled = replace(plain, colors=colors)
+    sighting = look(speckled, turned())
+    first = start_attributes(template, [sighting], 0)
+    back = sighting.behind_the_head(template)
+    dark = torch.where(torch.from_numpy(back)[:, None], 0.02, first.attributes.colors)
+    first = first._replace(attributes=replace(first.attributes, colors=dark))
+    codes = ExpressionCode.stack([turned()])
+    firm = replace(CONFIG, color_prior=60.0, texture_weight=2.0, iterations=60)
+
+    def open_skin(hidden: list[np.ndarray] | None) -> float:
+        found = refine(
+            template, binding, first, [speckled], codes, CAMERA, firm, hidden=hidden
+        ).attributes
+        skin = template.is_part("face") & torch.from_numpy(sighting.normals[:, 2] > 0.3)
+        frames = binding.frames(turned())
+        avatar = plain_avatar(COUNT)
+        gaussians = replace(avatar, attributes=found, basis=None, light=None).gaussians(turned())
+        alone = gaussians._replace(opacities=gaussians.opacities * skin)
+        alpha = rasterize(alone, CAMERA, background=torch.zeros(3)).alpha.numpy()
+        cheeks = skin & (frames.positions[:, 1] < -0.02) & (frames.positions[:, 1] > -0.05)
+        pixels, _ = sighting.project(frames.positions[cheeks].numpy())
+        return float((1 - sample(alpha, pixels)).mean())
+
+    assert open_skin([back]) < 0.7 * open_skin(None)

@@ -6,7 +6,7 @@ import numpy as np
 
 from avatar3d.template import SHEET
 from recon.fit.sheet import start_sheet
-from tests.recon.fit.synthetic import EVERYWHERE, SIZE_PX, look, observe, scene
+from tests.recon.fit.synthetic import EVERYWHERE, SIZE_PX, look, observe, scene, turned
 
 RED, GREEN = np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.7, 0.2])
 
@@ -36,7 +36,7 @@ def test_the_sheet_lies_where_the_matte_is():
 def test_behind_the_heads_rim_it_goes_on_a_little_farther_back():
     sighting = look(observe(RED, EVERYWHERE))
     sheet = start_sheet(scene().template, [sighting], sighting)
-    pushed = sheet.push_back > 0
+    pushed = sheet.offsets[:, 2] < 0
     assert pushed.any()
     assert (sheet.opacities[pushed] > 0).all()
     pixels, _ = sighting.project(sighting.positions[sheet.anchors[pushed]])
@@ -48,4 +48,31 @@ def test_nobody_there_means_nothing_there():
     sighting = look(observe(RED, 0 * EVERYWHERE))
     sheet = start_sheet(scene().template, [sighting], sighting)
     assert not sheet.opacities.any()
-    assert not sheet.push_back.any()
+    assert not sheet.offsets.any()
+
+
+def test_a_turned_heads_hair_hangs_beside_it_when_it_turns_back():
+    """The offsets leave the picture as it is, and bring what stands off the far side to the head."""
+    sighting = look(observe(RED, EVERYWHERE), turned(0.7))
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    frames = sighting.rotations[sheet.anchors]
+    places = sighting.positions[sheet.anchors]
+    moved = places + np.einsum("mij,mj->mi", frames, sheet.offsets)
+    shown = sheet.opacities > 0
+    apart = sighting.project(moved)[0] - sighting.project(places)[0]
+    assert np.abs(apart[shown]).max() < 0.01
+    axis = sighting.positions[scene().template.is_part("scalp").numpy()].mean(0)
+
+    def from_axis(points: np.ndarray) -> np.ndarray:
+        return np.linalg.norm((points - axis)[:, [0, 2]], axis=1)
+
+    far = shown & (from_axis(places) > 0.15)
+    assert far.sum() > 10
+    assert (from_axis(moved)[far] <= from_axis(places)[far] + 1e-6).all()
+    assert (from_axis(moved)[far] < from_axis(places)[far] - 0.02).any()
+
+
+def test_a_head_that_looks_ahead_keeps_its_sheet_in_the_plane_of_the_ears():
+    sighting = look(observe(RED, EVERYWHERE), turned(0.15))
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    assert not sheet.offsets[:, :2].any()
