@@ -50,11 +50,13 @@ class RefineConfig:
     ssim_weight: float = 0.3
     close_ups: float = 0.25  # share of the steps; see `recon.fit.shots`
     alpha_weight: float = 1.0
-    texture_weight: float = 0.35  # sharpness .59 to .68 at 32 frames for .06 dB; .5 shows specks
+    # Sharpness .59 to .68 at 32 frames for .06 dB, as .35 did while holes in the skin were a way to
+    # draw a pore.
+    texture_weight: float = 0.45
     # Colours change like their neighbours' and stay near the start; energies are means over the
     # anchors. They are for one frame, and F frames outvote them F to one: colours that match one
     # photo's every pixel fit no other pose, so only what neighbours share is learned from it.
-    color_smoothness: float = 12.0
+    color_smoothness: float = 7.0
     color_prior: float = 0.5
     # What a prior says of the shading is worth more than what one photo says.
     learned_color_prior: float = 60.0

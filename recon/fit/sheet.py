@@ -11,8 +11,9 @@ from avatar3d.template import SHEET, Template
 from recon.fit.neighbours import nearest
 from recon.fit.observation import Sighting, in_picture, sample
 
-_ASIDE = (0.3, 0.6)  # sines of the angle between the head's gaze and the camera: 17 to 37 degrees
+_ASIDE = (0.26, 0.45)  # sines of the angle between gaze and camera: 15 to 27 degrees
 _MAX_MOVE_M = 0.12
+_SKULL_Y = -0.1  # head frame, metres: above it the sheet turns with the skull alone
 _BEHIND_M = 0.015  # what only continues behind the head stands a little farther back
 
 
@@ -87,7 +88,8 @@ def _toward_the_head(
     frames, places = sighting.rotations[anchors], sighting.positions[anchors].astype(np.float64)
     axis = sighting.positions[template.is_part("scalp", "ears").numpy()].mean(0)
     camera = -sighting.viewmat[:3, :3].T @ sighting.viewmat[:3, 3]
-    gaze, view = frames[:, :, 2].mean(0), axis - camera
+    skull = template.neutral_points().numpy()[anchors, 1] > _SKULL_Y
+    gaze, view = frames[skull, :, 2].mean(0), axis - camera
     ahead = -float(gaze @ view) / float(np.linalg.norm(gaze) * np.linalg.norm(view))
     aside = float(np.sqrt(1 - min(max(ahead, 0.0), 1.0) ** 2))
     turned = min(max((aside - _ASIDE[0]) / (_ASIDE[1] - _ASIDE[0]), 0.0), 1.0)
