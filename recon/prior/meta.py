@@ -31,6 +31,7 @@ from render.rasterize import rasterize
 _FACE_WEIGHT = 3.0  # on top of 1: faces are what people look at
 _ALPHA_WEIGHT = 0.5
 _SSIM_WEIGHT = 0.5
+_SQUARED_WEIGHT = 4.0  # L1 alone answers doubt with the likeliest colour, which is far off at times
 _MIN_CONFIDENCE = 1e-3
 
 Gradients = dict[str, Tensor]  # by the names of `values_of`
@@ -51,7 +52,7 @@ class Judge:
     def loss(
         self, start: Start, query: int, background: int, basis: ExpressionBasis | None = None
     ) -> Tensor:
-        """L1 + SSIM on the person, the face counting more, and L1 on the matte."""
+        """L1, squares and SSIM on the person, the face counting more, and L1 on the matte."""
         episode = self._episode
         code = episode.query_codes.at(query)
         with torch.no_grad():
@@ -62,8 +63,9 @@ class Judge:
         valid = episode.valid.to(self._device).float()
         matte = episode.queries[query].matte.to(self._device).float() / 255
         alpha = ((rendering.alpha - matte).abs() * valid).sum() / valid.sum()
-        colors = photometric_loss(rendering.colors, self._target(query, background), _SSIM_WEIGHT)
-        return colors + _ALPHA_WEIGHT * alpha
+        target = self._target(query, background)
+        colors = photometric_loss(rendering.colors, target, _SSIM_WEIGHT)
+        return colors + _SQUARED_WEIGHT * _squared(rendering.colors, target) + _ALPHA_WEIGHT * alpha
 
     def gradients(
         self,
@@ -113,6 +115,12 @@ class Judge:
         view = self._episode.queries[query]
         seen = view.observation(self._episode.valid).continued()
         return person_target(seen, BACKGROUNDS[background], 1.0 + _FACE_WEIGHT * view.face)
+
+
+def _squared(picture: Tensor, target: PreparedTarget) -> Tensor:
+    """Weighted mean of the squared differences."""
+    pixels, _, _, weight = target.on(picture.device)
+    return ((picture - pixels).square() * weight).sum()
 
 
 def values_of(start: Start) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import recon.prior.meta as meta
 from avatar3d.avatar import Attributes
 from recon.fit.config import RefineConfig
 from recon.fit.refine import refine
@@ -15,6 +16,7 @@ from recon.prior.features import FEATURE_COUNT, anchor_features
 from recon.prior.meta import Judge, backward, values_of
 from recon.prior.prior import LearnedSteps, Prior, apply_residuals, untrained
 from recon.prior.surface import surface_of
+from render.losses import prepare_target
 from tests.recon.fit.synthetic import scene
 from tests.recon.prior.synthetic import episode
 
@@ -66,6 +68,21 @@ def test_gradients_in_two_parts_are_those_of_the_whole() -> None:
     assert len(at_once) == len(by_parts) > 10
     for ours, theirs in zip(by_parts, at_once):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-7)
+
+
+def test_what_is_far_off_weighs_more_than_what_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the pixels wrong by .2 against all of them by .1: alike in L1, not in squares."""
+    truth = torch.full((12, 12, 3), 0.4)
+    target = prepare_target(truth, torch.ones(12, 12))
+    near, far = truth + 0.1, truth.clone()
+    far[:6] += 0.2
+    assert (near - truth).abs().mean() == pytest.approx(float((far - truth).abs().mean()))
+    assert float(meta._squared(near, target)) == pytest.approx(0.01, rel=1e-4)
+    assert float(meta._squared(far, target)) == pytest.approx(0.02, rel=1e-4)
+    start, judge = answered(stirred()), Judge(episode(), scene().template)
+    whole = float(judge.loss(start, 0, 0).detach())
+    monkeypatch.setattr(meta, "_SQUARED_WEIGHT", 0.0)
+    assert float(judge.loss(start, 0, 0).detach()) < whole
 
 
 def test_without_steps_refinement_teaches_what_the_answer_teaches() -> None:
