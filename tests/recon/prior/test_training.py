@@ -59,9 +59,9 @@ def test_a_coarser_episode_is_the_avatars_level_of_detail() -> None:
 
 
 def test_training_lowers_the_loss(files: list[Path]) -> None:
-    config = replace(CONFIG, steps=16, batch=1, refined_share=0.0)
+    config = replace(CONFIG, steps=32, batch=1, refined_share=0.0)
     losses = train(files, config).losses
-    assert np.mean(losses[-4:]) < 0.93 * np.mean(losses[:4])
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
 
 def test_synthetic_files_are_drawn_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
