@@ -11,8 +11,9 @@ from torch import Tensor
 from avatar3d.template import SHEET, Template
 from recon.fit.inpaint import fill_unseen
 from recon.fit.light import estimate_light, shading
-from recon.fit.neighbours import nearest
+from recon.fit.neighbours import nearest, reflected
 from recon.fit.observation import Sighting, in_picture, sample
+from render.metrics.sharpness import LUMA
 
 MAX_ALBEDO = 1.5  # skin in shade, once the shade is taken out, may exceed a photo's white
 _DEPTH_TOLERANCE_M = 0.005
@@ -27,7 +28,6 @@ _INNER = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "gums",
 _USUAL_SKIN = 0.6
 _TEETH_BRIGHTNESS = (0.7, 1.08)  # teeth are light beside dark skin, and not glaring beside pale
 _COLOURFUL = 0.15  # range of skin's channels over their mean, of the palest skin in colour
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # The mouth's inside where no frame shows it, under light that makes skin 0.6 bright.
 _PLAUSIBLE = {
     ("mouth",): (0.28, 0.10, 0.09),
@@ -98,7 +98,7 @@ def _in_picture_of(
     """
     brightness = np.clip(skin.mean() / _USUAL_SKIN, *limits)
     chroma = np.clip(np.ptp(skin) / max(skin.mean(), 1e-3) / _COLOURFUL, 0.0, 1.0)
-    grey = plausible @ _LUMA
+    grey = plausible @ np.array(LUMA)
     return np.clip((grey + chroma * (plausible - grey)) * brightness, 0, 1)
 
 
@@ -136,7 +136,7 @@ def _covered_aslant(template: Template, samples: np.ndarray, weights: np.ndarray
     """
     members = np.where(template.is_part("face", "eyelids").numpy())[0]
     points = template.neutral_points().numpy()[members]
-    mirror = members[nearest(points, points * np.array([-1.0, 1.0, 1.0]))[1][:, 0]]
+    mirror = members[nearest(points, reflected(points))[1][:, 0]]
     unlike = np.abs(samples[:, members] - samples[:, mirror]).max(-1) > _UNLIKE
     own, other = weights[:, members], weights[:, mirror]
     lone = ((own > 0) & (other == 0)).sum(1) / np.maximum((own > 0).sum(1), 1)

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from avatar3d.heads.model import PART_INDEX
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
-from recon.fit.neighbours import nearest, neighbours
+from recon.fit.neighbours import nearest, neighbours, reflected
 
 _MIRROR_REACH_M = 0.005
 _SURE = 0.9  # trust of what is hardly aslant
@@ -104,8 +104,7 @@ def _mirrored(
     so that no edge is left (Perez et al. 2003, "Poisson Image Editing").
     """
     known = np.where(trust > 0)[0]
-    reflected = points * np.array([-1.0, 1.0, 1.0])
-    distance, near = nearest(points[known], reflected, 3)
+    distance, near = nearest(points[known], reflected(points), 3)
     paired = distance[:, 0] < _MIRROR_REACH_M
     use = (trust == 0) & paired
     value, belief = colors.copy(), trust.copy()
@@ -160,7 +159,7 @@ def _cover_lids(
     if len(shown) < _MIN_KNOWN:
         return
     # Where the other side shows its twin, no lid hides it: the head is turned away.
-    twin = nearest(points[shown], points * np.array([-1.0, 1.0, 1.0]))[0][:, 0] < _TWIN_M
+    twin = nearest(points[shown], reflected(points))[0][:, 0] < _TWIN_M
     hidden = np.where(face & (trust == 0) & (folded | ~twin) & (eye < _LID_REACH_M))[0]
     if not len(hidden):
         return

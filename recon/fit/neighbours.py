@@ -1,4 +1,5 @@
-"""The nearest of a set of points: SciPy's tree with arrays of one shape whatever is asked for."""
+"""The nearest of a set of points, by SciPy's tree with arrays of one shape whatever is asked for; and
+the head's other side, whose points are so often asked for."""
 
 from __future__ import annotations
 
@@ -13,6 +14,11 @@ def nearest(
     distance, index = KDTree(points).query(queries, k=count)
     shape = (len(queries), count)
     return np.asarray(distance).reshape(shape), np.asarray(index).reshape(shape)
+
+
+def reflected(points: np.ndarray) -> np.ndarray:
+    """Where points [..., 3] of the head frame lie on its other side."""
+    return points * np.array([-1, 1, 1], points.dtype)
 
 
 def neighbours(points: np.ndarray, count: int) -> np.ndarray:

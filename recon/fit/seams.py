@@ -18,7 +18,7 @@ from avatar3d.avatar import Attributes
 from avatar3d.template import Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.inpaint import membrane
-from recon.fit.neighbours import nearest, neighbours
+from recon.fit.neighbours import nearest, neighbours, reflected
 
 _SIDES_Z = -0.01  # head frame: behind the eyes; lids and lips, which open, are before it
 _SEEN = 0.5  # of the confidence in an anchor's colour
@@ -66,7 +66,7 @@ def without_seams(
         return attributes
     near = nearest(place[band], own_place, min(_GOES_ON, len(band)))[1]
     # The other half of the face, where that is seen, knows better yet, and has been mirrored.
-    mirrored = nearest(place[shown], own_place * np.array([-1.0, 1.0, 1.0]))[0][:, 0] < _MIRROR_M
+    mirrored = nearest(place[shown], reflected(own_place))[0][:, 0] < _MIRROR_M
     alone = ~seen & ~mirrored
     to_seen = nearest(own_place[seen], own_place)[0][:, 0]
     near_m, far_m = _BEYOND_M

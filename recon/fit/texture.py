@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
+from render.metrics.sharpness import LUMA
+
 _WINDOW_PX, _STRIDE_PX = 9, 3
 # So far from what is not the person: at the outline, energy would be made of specks before it.
 _MARGIN_PX = 3
-_GREY = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
+_LUMA = torch.tensor(LUMA)
 
 
 def texture_energy(picture: Tensor) -> Tensor:
     """Mean |Laplacian| of the grey picture [H, W, 3] in windows of 9 px every 3 px, [h, w]."""
-    grey = picture @ _GREY.to(picture.device)
+    grey = picture @ _LUMA.to(picture.device)
     neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return _windows((neighbours - 4 * grey[1:-1, 1:-1]).abs())
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avatar3d.binding import SparseMap
 from avatar3d.template import Template
-from recon.fit.neighbours import nearest
+from recon.fit.neighbours import nearest, reflected
 from recon.prior.regions import groups_of, regions_of
 from recon.training.device import moved
 
@@ -79,8 +79,7 @@ def lift_from(template: Template, few: int) -> SparseMap:
 
 def _level(points: np.ndarray, group: np.ndarray) -> Level:
     near = _nearest_in_group(points, group, points, group, _NEIGHBOURS)[1]
-    reflected = points * np.array([-1.0, 1.0, 1.0], np.float32)
-    mirror = _nearest_in_group(points, group, reflected, group, 1)[1]
+    mirror = _nearest_in_group(points, group, reflected(points), group, 1)[1]
     average = _weighted(near, np.full(near.shape, 1.0 / _NEIGHBOURS), len(points))
     return Level(len(points), average, _weighted(mirror, np.ones(mirror.shape), len(points)))
 

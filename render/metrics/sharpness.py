@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 # ITU-R BT.601 luma.
-_GREY = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 
 def sharpness(render: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
@@ -30,6 +30,6 @@ def sharpness(render: Tensor, truth: Tensor, mask: Tensor | None = None) -> floa
 
 def _laplacian(picture: Tensor) -> Tensor:
     """The four neighbours minus four times the pixel, [H - 2, W - 2]."""
-    grey = picture.double() @ torch.tensor(_GREY, dtype=torch.float64, device=picture.device)
+    grey = picture.double() @ torch.tensor(LUMA, dtype=torch.float64, device=picture.device)
     centre = grey[1:-1, 1:-1]
     return grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * centre
