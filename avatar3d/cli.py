@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -37,10 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)  # temporary files go on `kill` as on Ctrl-C
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    return _said(_run, list(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_script(function: Callable[..., int | None]) -> NoReturn:
+    """What `python -m MODULE` does where a module is a program of its own (trainings): options and
+    help as for commands, failures in a sentence."""
+
+    def run(options: list[str]) -> int:
+        import tyro
+
+        return tyro.cli(function, args=options) or 0
+
+    sys.exit(_said(run, sys.argv[1:]))
+
+
+def _said(run: Callable[[list[str]], int], given: list[str]) -> int:
+    """The exit status of `run`; what it raises becomes a sentence, but under --debug."""
     debug = "--debug" in given
     try:
-        status = _run([argument for argument in given if argument != "--debug"])
+        status = run([argument for argument in given if argument != "--debug"])
         sys.stdout.flush()
         return status
     except SystemExit as stop:  # tyro: 0 after --help, 2 after bad use

@@ -166,7 +166,7 @@ def _track_piece(
     """A shot, or the next part of one with the identity of the part before; or why it failed."""
     choose = choice if before is None else nearest_to(before.last)
     try:
-        track = track_faces(frames, choose=choose)
+        track = track_faces(frames, choose=choose, precise=True)
     except UserError as error:
         return None, str(error)
     found = np.flatnonzero(track.found)

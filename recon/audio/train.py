@@ -21,6 +21,7 @@ import tyro
 from avatar3d.audio.model import WEIGHTS, VoiceModel
 from avatar3d.audio.network import LOOKAHEAD, VoiceNetwork
 from avatar3d.audio.style import Calibration, Style, perform
+from avatar3d.cli import run_script
 from avatar3d.files import atomic_output
 from avatar3d.heads import load_head
 from recon.audio import visemes
@@ -280,4 +281,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

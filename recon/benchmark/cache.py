@@ -23,7 +23,7 @@ from recon.benchmark.prepare import hash_clip, prepare_clip
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.report import make_folder
 
-FORMAT = 1  # raise it when prepare.py or the layout below gives something else
+FORMAT = 2  # raise it when prepare.py or the layout below gives something else
 PNG_LEVEL = 1  # speed before size
 
 
@@ -48,6 +48,7 @@ def cached_clip(path: Path, protocol: Protocol) -> PreparedClip:
 def save_clip(clip: PreparedClip, file: Path) -> None:
     """Write a prepared clip, whole or not at all."""
     cv2 = require("cv2", extra="recon")
+    assert clip.pinned is not None, "what a method may see is no whole clip"
     needed = sorted(clip.images)
     pngs = []
     for index in needed:
@@ -67,6 +68,7 @@ def save_clip(clip: PreparedClip, file: Path) -> None:
             beside,
             facts=np.array(json.dumps(facts)),
             landmarks=clip.landmarks,
+            pinned=clip.pinned,
             ok=clip.ok,
             valid=clip.valid,
             pngs=np.concatenate(pngs),
@@ -81,7 +83,9 @@ def load_clip(file: Path) -> PreparedClip:
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         facts = json.loads(str(archive["facts"]))
         starts = np.r_[0, archive["png_ends"]]
-        pngs, landmarks, ok, valid = (archive[k] for k in ("pngs", "landmarks", "ok", "valid"))
+        pngs, landmarks, pinned, ok, valid = (
+            archive[key] for key in ("pngs", "landmarks", "pinned", "ok", "valid")
+        )
     images, mattes = {}, {}
     for k, index in enumerate(facts["needed"]):
         bgra = cv2.imdecode(pngs[starts[k] : starts[k + 1]], cv2.IMREAD_UNCHANGED)
@@ -93,6 +97,7 @@ def load_clip(file: Path) -> PreparedClip:
         name=facts["name"],
         fps=facts["fps"],
         landmarks=landmarks,
+        pinned=pinned,
         ok=ok,
         support={int(shots): tuple(indices) for shots, indices in facts["support"].items()},
         test=tuple(facts["test"]),

@@ -52,18 +52,26 @@ class PreparedClip:
 
     name: str
     fps: float
-    landmarks: Float[np.ndarray, "F 478 3"]  # px of the crop, nan where no face was found
+    landmarks: Float[np.ndarray, "F 478 3"]  # px of the crop, nan where no face was found: what
+    # methods follow. Those of the needed frames are measured as this project measures offline.
     ok: Bool[np.ndarray, " F"]  # where a face was found
     support: dict[int, Indices]  # T -> frames of the first half
     test: Indices  # frames of the second half
     images: dict[int, UInt8[np.ndarray, "S S 3"]]
     mattes: dict[int, UInt8[np.ndarray, "S S"]]
     valid: Bool[np.ndarray, "S S"]  # the same for every frame, as the crop stands still
+    # The instrument's own, like `landmarks`, which regions are told from; None where hidden.
+    pinned: Float[np.ndarray, "F 478 3"] | None = None
 
     def frame(self, index: int) -> PreparedFrame:
         return PreparedFrame(
             index, self.images[index], self.mattes[index], self.valid, self.landmarks[index]
         )
+
+    def truth(self, index: int) -> PreparedFrame:
+        """A frame as it is compared with: its regions move with no change of this project."""
+        assert self.pinned is not None, "a method has no business with the truth"
+        return replace(self.frame(index), landmarks=self.pinned[index])
 
     def inside(self, size_px: int = EVAL_PX) -> Bool[np.ndarray, "s s"]:
         """Where the crop lies inside the camera's picture, as `PreparedFrame.inside`."""
@@ -82,6 +90,7 @@ class PreparedClip:
         return replace(
             self,
             landmarks=landmarks,
+            pinned=None,
             ok=ok,
             images={index: self.images[index] for index in pixels},
             mattes={index: self.mattes[index] for index in pixels},

@@ -1,9 +1,9 @@
 """The measuring instruments: landmarks and mattes of the truth, and landmarks of renders.
 
 They are the benchmark's own and pinned to one model and one setting on purpose. What the product
-uses to make avatars (`recon.capture`) may improve; if the truth moved with it, figures of two
-versions could not be compared. The settings are those of the study that went before this project
-and set its mark (docs/benchmarks/README.md).
+uses to make avatars (`recon.capture`) may improve, and all methods follow its landmarks; if the
+truth moved with it, figures of two versions could not be compared. The settings are those of the
+study that went before this project and set its mark (docs/benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ Image = UInt8[np.ndarray, "H W 3"]
 LandmarkFinder = Callable[[Iterable[np.ndarray]], np.ndarray]
 # crops in order -> 0..1 each
 MatteFinder = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+# one crop and its landmarks [478, 3] -> those measured again, with `copies`
+Measurer = Callable[..., np.ndarray]
 # one picture -> px [478, 2], or None
 Detector = Callable[[np.ndarray], "np.ndarray | None"]
 

@@ -18,6 +18,7 @@ from recon.benchmark.protocol import Protocol, support_indices, test_indices
 from recon.benchmark.regions import CHIN, FACE_LANDMARKS, FOREHEAD
 from recon.capture.frames import read_photo
 from recon.capture.inputs import hash_file
+from recon.capture.landmarks import CLIP_COPIES, PHOTO_COPIES, refine_landmarks
 
 # A clip may be a folder of its frames, as some datasets ship them.
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -57,6 +58,7 @@ def prepare_clip(
     *,
     find_landmarks: detect.LandmarkFinder = detect.find_landmarks,
     find_mattes: detect.MatteFinder = detect.find_mattes,
+    measure: detect.Measurer = refine_landmarks,
 ) -> PreparedClip:
     """Do what the protocol asks of a clip before any method sees it. The video is decoded twice:
     its frames need not fit into memory.
@@ -70,18 +72,23 @@ def prepare_clip(
             f"choose a clip in which a face is seen at least 64 px high"
         )
     crop = stable_crop(in_video_px)
-    landmarks = crop.landmarks_px(in_video_px, protocol.crop_px)
-    support = {shots: support_indices(landmarks, ok, shots) for shots in protocol.shots}
+    pinned = crop.landmarks_px(in_video_px, protocol.crop_px)
+    support = {shots: support_indices(pinned, ok, shots) for shots in protocol.shots}
     test = test_indices(ok, protocol.test_frames)
 
     needed = sorted(set(test).union(*support.values()))
     images, valid = _crops(path, needed, crop, protocol.crop_px)
     inside = valid > 0.99
+    landmarks = pinned.copy()
+    for index in needed:
+        copies = CLIP_COPIES if index in test else PHOTO_COPIES
+        landmarks[index] = measure(images[index], pinned[index], copies=copies)
     mattes = (matte * inside for matte in find_mattes(images[index] for index in needed))
     return PreparedClip(
         name=path.stem,
         fps=fps,
         landmarks=landmarks,
+        pinned=pinned,
         ok=ok,
         support=support,
         test=test,

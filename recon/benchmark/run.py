@@ -169,7 +169,7 @@ class _ClipBench:
 
     @cached_property
     def truths(self) -> list[Truth]:
-        return [Truth.of(self.clip.frame(index), self._detect) for index in self._test]
+        return [Truth.of(self.clip.truth(index), self._detect) for index in self._test]
 
     @cached_property
     def judge(self) -> ClipJudge:

@@ -32,7 +32,7 @@ from recon.fit.fitter import look_at, most_frontal
 from recon.fit.observation import Observation
 from recon.fit.start import Confidence, Start, start_attributes
 from recon.prior.shards import SHARD_ENDING, members, read_member
-from recon.track.frames import track_frames
+from recon.track.frames import OWN, track_frames
 from recon.track.support import track_support
 from recon.training.device import moved
 
@@ -108,7 +108,7 @@ def make_episode(
         support=tuple(_view(clip, index) for index in support),
         support_codes=tracking.codes,
         queries=tuple(_view(clip, index) for index in queries),
-        query_codes=track_frames(tracking, asked),
+        query_codes=track_frames(tracking, asked, settings=OWN),
     )
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import tyro
 from safetensors import SafetensorError, safe_open
 
+from avatar3d.cli import run_script
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 from recon.prior.episodes import episode_files, person_of
@@ -159,4 +160,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

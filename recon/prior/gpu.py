@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 
+from avatar3d.cli import run_script
 from recon.prior.episodes import episode_files
 from recon.prior.train import TrainConfig, train
 from render.backends.cuda import CudaBackend
@@ -70,4 +70,4 @@ def main(episodes: Path | None = None, steps: int = 20, anchors: int = 20_000) -
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main))
+    run_script(main)

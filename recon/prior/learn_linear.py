@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avatar3d.binding import Binding
+from avatar3d.cli import run_script
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
@@ -189,4 +190,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from avatar3d.cli import run_script
 from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from avatar3d.progress import progress
@@ -100,4 +101,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

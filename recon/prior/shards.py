@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avatar3d.cli import run_script
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 from avatar3d.progress import progress
@@ -150,4 +151,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

@@ -25,6 +25,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from avatar3d.cli import run_script
 from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from avatar3d.template import LEVELS, Template, make_template
@@ -386,4 +387,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

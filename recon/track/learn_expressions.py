@@ -26,9 +26,10 @@ from safetensors.numpy import save_file
 
 from avatar3d.files import atomic_output
 from avatar3d.heads import HeadModel, load_head
+from recon.capture.mirror import MIRROR
 from recon.track.code_prior import CodePrior
 from recon.track.landmark_shape import LandmarkShape, build_landmark_shape, learned_offsets
-from recon.track.learn_offsets import clip_landmarks, landmark_mirror
+from recon.track.learn_offsets import clip_landmarks
 from recon.track.observation import EYES, LID_FOLD, OVAL, WEIGHTS, frame_weights
 from recon.track.solver import FrameState
 from recon.track.support import SupportSettings, solve_support
@@ -72,7 +73,7 @@ def learn_expressions(
     settings = SupportSettings(joint_steps=6, final_steps=2)
     bare = build_landmark_shape(head, learned_offsets().get(head.name, 0.0))
     spread = correction_spread(bare, head.expression_names)
-    mirror, sides = landmark_mirror(bare), mirrored_names(head.expression_names)
+    sides = mirrored_names(head.expression_names)
     flip = np.array([-1.0, 1.0, 1.0])
     corrections = np.zeros((head.expression_count, 478, 3))
     residuals = []
@@ -98,11 +99,11 @@ def learn_expressions(
             system.add(state.codes, lifted, wanted)
             system.add(
                 state.codes[:, sides],
-                lifted[:, mirror] * flip,
-                wanted[:, mirror],
+                lifted[:, MIRROR] * flip,
+                wanted[:, MIRROR],
             )
         corrections = system.solve(spread, corrections)
-        corrections = 0.5 * (corrections + corrections[sides][:, mirror] * flip)
+        corrections = 0.5 * (corrections + corrections[sides][:, MIRROR] * flip)
         residuals.append(float(np.mean(lengths)))
     return LearnedExpressions(
         saturated(smoothed(bare, head.expression_names, corrections)), residuals

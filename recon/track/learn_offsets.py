@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors.numpy import save_file
 
 from avatar3d.heads import HeadModel, load_head
 from recon.capture import read_video, stable_head_crop, track_faces
+from recon.capture.mirror import MIRROR
 from recon.track.landmark_shape import (
     LANDMARK_OFFSETS,
-    LandmarkShape,
     build_landmark_shape,
     learned_offsets,
 )
@@ -82,25 +82,14 @@ def learn_offsets(
         target -= offsets / OFFSET_SIGMA_M**2
         step = np.linalg.solve(system, target[..., None])[..., 0]
         neutral_bias = shape.points(resting[None])[0] - shape.neutral
-        offsets = _symmetric(offsets + step + neutral_bias, landmark_mirror(shape))
+        offsets = _symmetric(offsets + step + neutral_bias)
         offsets -= _rigid_part(offsets, shape.neutral)
         residuals.append(float(np.mean(lengths)))
     return LearnedOffsets(offsets, resting, residuals)
 
 
-def landmark_mirror(shape: LandmarkShape) -> Int[np.ndarray, " 478"]:
-    """The landmark on the other side, by position on the symmetric neutral face."""
-    from scipy.optimize import linear_sum_assignment
-
-    points = shape.neutral
-    flipped = points * np.array([-1.0, 1.0, 1.0])
-    distance = np.linalg.norm(points[:, None] - flipped[None], axis=-1)
-    mirror = linear_sum_assignment(distance + distance.T)[1]
-    return mirror
-
-
-def _symmetric(offsets: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    return (offsets + offsets[mirror] * np.array([-1.0, 1.0, 1.0])) / 2
+def _symmetric(offsets: np.ndarray) -> np.ndarray:
+    return (offsets + offsets[MIRROR] * np.array([-1.0, 1.0, 1.0])) / 2
 
 
 def _rigid_part(offsets: np.ndarray, points: np.ndarray) -> np.ndarray:

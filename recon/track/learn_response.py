@@ -28,8 +28,7 @@ from avatar3d.heads import HeadModel, load_head
 from avatar3d.live_link_face import head_rotation
 from avatar3d.progress import tracked
 from recon.capture.facemesh import LANDMARK_COUNT, open_face_mesh
-from recon.track.landmark_shape import landmark_shape
-from recon.track.learn_offsets import landmark_mirror
+from recon.capture.mirror import MIRROR
 from recon.track.linear_face import (
     ALL_LANDMARKS,
     RESPONSE,
@@ -148,9 +147,8 @@ def learn_response(head: HeadModel, clips: Iterable[RenderedClip]) -> Float[np.n
     system = INDEPENDENT_FRAMES * system + np.diag(stiffness)
     solved = np.linalg.solve(system, INDEPENDENT_FRAMES * target[..., None])[..., 0]
     learned = solved[:, :own].reshape(LANDMARK_COUNT, 3, columns)
-    mirror = landmark_mirror(landmark_shape(head))
     sides, signs = _mirrored_columns()
-    mirrored = learned[mirror][:, :, sides] * np.array([-1.0, 1.0, 1.0])[:, None] * signs
+    mirrored = learned[MIRROR][:, :, sides] * np.array([-1.0, 1.0, 1.0])[:, None] * signs
     return (learned + mirrored) / 2
 
 

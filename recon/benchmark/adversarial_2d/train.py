@@ -24,6 +24,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from avatar3d.cli import run_script
 from avatar3d.config import load_preset
 from avatar3d.errors import UserError
 from recon.benchmark.adversarial_2d.content import Content, ContentPaths, content_loss
@@ -333,4 +334,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

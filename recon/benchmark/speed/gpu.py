@@ -19,6 +19,7 @@ from torch import Tensor
 from avatar3d.animation import expression_tour, portrait_camera
 from avatar3d.avatar import Avatar, pose_gaussians
 from avatar3d.camera import Camera
+from avatar3d.cli import run_script
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.gaussians import Gaussians
@@ -194,4 +195,4 @@ def main(
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main))
+    run_script(main)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from avatar3d.cli import run_script
 from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from avatar3d.progress import progress
@@ -83,4 +84,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_script(main)

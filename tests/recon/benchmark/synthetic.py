@@ -62,6 +62,7 @@ def make_clip(
         images={index: texture(shifts[index, :2]) for index in needed},
         mattes=dict.fromkeys(needed, matte),
         valid=valid,
+        pinned=landmarks.copy(),
     )
 
 

@@ -16,6 +16,7 @@ from recon.benchmark.pictures import write_png
 from recon.benchmark.prepare import prepare_clip
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.run import run_fewshot, summarize
+from recon.capture.landmarks import CLIP_COPIES, PHOTO_COPIES
 from tests.recon.benchmark.synthetic import face_landmarks, fixed_detector, make_clip
 from tests.support.data import data_file_by_hash
 
@@ -177,17 +178,27 @@ def test_a_video_file_is_prepared_without_any_network(tmp_path):
     def find_mattes(crops):
         yield from (np.ones(crop.shape[:2], np.float32) for crop in crops)
 
+    def measure(crop, landmarks, *, copies):
+        return landmarks + np.array([0, 0, copies], np.float32)
+
     clip = prepare_clip(
         path,
         Protocol(shots=(1, 2), test_frames=3, crop_px=128),
         find_landmarks=find_landmarks,
         find_mattes=find_mattes,
+        measure=measure,
     )
     assert clip.name == "patch"
     assert clip.fps == 10
     assert clip.support[2] == (0, 7)
     assert clip.test == (8, 12, 15)
     assert list(np.flatnonzero(~clip.ok)) == [3]
+    assert clip.pinned is not None
+    measured_by = (clip.landmarks - clip.pinned)[:, 0, 2]  # copies; 0 where nothing was needed
+    assert (measured_by[list(clip.support[2])] == PHOTO_COPIES).all()
+    assert (measured_by[list(clip.test)] == CLIP_COPIES).all()
+    assert measured_by[1] == 0
+    np.testing.assert_array_equal(clip.truth(8).landmarks, clip.pinned[8])
     for index in (*clip.support[2], *clip.test):
         x, y = clip.landmarks[index, 1, :2].astype(int)  # the nose's tip: the middle of the patch
         np.testing.assert_allclose(clip.images[index][y, x], (200, 100, 50), atol=3)

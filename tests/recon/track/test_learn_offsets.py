@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from avatar3d.heads import load_head
+from recon.capture.mirror import MIRROR
 from recon.track import landmark_shape as shapes
-from recon.track.landmark_shape import build_landmark_shape, learned_offsets
-from recon.track.learn_offsets import landmark_mirror, learn_offsets, save_offsets
+from recon.track.landmark_shape import learned_offsets
+from recon.track.learn_offsets import learn_offsets, save_offsets
 from tests.recon.track.synthetic import SIZE_PX, make_scene
 
 HEAD = load_head("default")
@@ -25,8 +26,7 @@ def test_offsets_are_found_again() -> None:
     error = np.linalg.norm(learned.offsets - truth, axis=1)
     assert np.median(error) < 0.75 * np.median(np.linalg.norm(truth, axis=1))
     assert np.corrcoef(learned.offsets[:468].ravel(), truth[:468].ravel())[0, 1] > 0.7
-    mirror = landmark_mirror(build_landmark_shape(HEAD, 0.0))
-    flipped = learned.offsets[mirror] * [-1.0, 1.0, 1.0]
+    flipped = learned.offsets[MIRROR] * [-1.0, 1.0, 1.0]
     np.testing.assert_allclose(flipped, learned.offsets, atol=1e-9)
 
 
