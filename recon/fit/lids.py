@@ -23,8 +23,9 @@ from recon.fit.light import shading
 from recon.fit.start import Start
 
 _SHUT_IN_PHOTO = 0.6  # a frame with the eye so far shut shows the lid: nothing has to be made up
-_ONSET, _WHOLE = 0.25, 0.8  # coefficients between which the lid's look takes over
-_ONSET_ABOVE_USUAL = 0.15  # and so much above what the frames show
+# The lid's look takes over from this share of the way between how far the eye is usually shut and
+# shut: earlier, an iris that is still seen would be painted over.
+_ONSET, _WHOLE = 0.5, 0.9
 # Around the line where the lids meet: all of the lid is repainted, brow and cheek are not.
 _ABOVE_M, _BROW_M = 0.008, 0.013
 _BELOW_M, _CHEEK_M = 0.003, 0.009
@@ -156,7 +157,7 @@ def _extended(avatar: Avatar, coefficients: Tensor, changes: list[Change]) -> Av
     projection = torch.zeros(width, len(changes))
     for index, change in enumerate(changes):
         shown = float(coefficients[:, change.coefficient].median())
-        onset = max(_ONSET, shown + _ONSET_ABOVE_USUAL)
+        onset = shown + _ONSET * (1.0 - shown)
         mean[change.coefficient] = onset
         projection[change.coefficient, index] = 1.0 / max(_WHOLE - onset, 0.1)
     moved = (mean - basis.mean) @ basis.projection  # what the older weights are less by
