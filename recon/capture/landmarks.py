@@ -24,6 +24,7 @@ from recon.capture.mirror import MIRROR
 from recon.capture.opencv import cv2
 from recon.capture.search import search_faces
 from recon.capture.warp import warp_affine
+from render.ahead import mapped
 
 logger = logging.getLogger(__name__)
 
@@ -250,9 +251,13 @@ def refine_landmarks(
     The region that the network looks at then comes from landmarks, as in a clip, and not from the
     coarser box of the detector, so photos and clips are measured alike.
     """
-    mesh = _refining_mesh(str(model_path) if model_path else None)
-    mesh.forget()
-    sides = [_measured(mesh, image, landmarks, copies, mirrored) for mirrored in (False, True)]
+
+    def measured(mirrored: bool) -> list[NDArray[np.float64]]:
+        mesh = _refining_mesh(str(model_path) if model_path else None, mirrored)
+        mesh.forget()
+        return _measured(mesh, image, landmarks, copies, mirrored)
+
+    sides = list(mapped(measured, (False, True)))
     if not all(sides):
         return landmarks
     return np.mean([np.mean(side, axis=0) for side in sides], axis=0).astype(np.float32)
@@ -264,7 +269,7 @@ def refine_landmarks(
 # tracked 24.93 / .797; with N copies and N mirrored ones: 1 25.20 / .805, 2 25.27 / .807,
 # 4 25.29 / .808, 7 25.28 / .808, 19 25.31 / .809; 7 and none mirrored 25.18 / .804.
 _COPIES = ((0, 1.0), (4, 1.03), (0, 0.97), (-4, 1.0))
-_SETTLING = (2, 1)  # copies as they are, mirrored ones
+_SETTLING = 2
 _COPY_PX = 384  # the network sees 192 px of 1.5 faces; so much for two faces loses nothing
 _EYE_CORNERS = (33, 263)  # the outer ones
 
@@ -281,18 +286,17 @@ def _measured(
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
     scale = _COPY_PX / (2.0 * max(x1 - x0, y1 - y0))
     right, left = landmarks[list(_EYE_CORNERS), :2]
-    # Upright, a face and its mirror image lie alike, and the tracker goes on from one to the other.
+    # Upright, a face and its mirror image lie alike in the network's window.
     upright = np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0]))
     measured = []
-    settling = _SETTLING[mirrored]
-    for index, (turn, zoom) in enumerate(_COPIES[:1] * settling + _COPIES[:copies]):
+    for index, (turn, zoom) in enumerate(_COPIES[:1] * _SETTLING + _COPIES[:copies]):
         turned = cv2.getRotationMatrix2D((0.0, 0.0), float(upright) + turn, zoom * scale)
         linear = np.asarray(turned[:, :2], np.float64)
         if mirrored:
             linear = np.diag([-1.0, 1.0]) @ linear
         matrix = np.column_stack([linear, _COPY_PX / 2 - linear @ centre])
         found = mesh(warp_affine(image, matrix, _COPY_PX, _COPY_PX))
-        if found and index >= settling:
+        if found and index >= _SETTLING:
             back = cv2.invertAffineTransform(matrix)
             planar = found[0][:, :2] @ back[:, :2].T + back[:, 2]
             points = np.column_stack([planar, found[0][:, 2] / (zoom * scale)])
@@ -304,9 +308,10 @@ _MISSING = np.full((LANDMARK_COUNT, 3), np.nan, np.float32)
 _NO_BOXES = np.zeros((0, 4), np.float32)
 
 
-@lru_cache(maxsize=1)
-def _refining_mesh(model_path: str | None) -> FaceMesh:
-    """Starting a graph takes 30 ms, a picture 5: keep it. Like all graphs, for one thread."""
+@lru_cache(maxsize=2)
+def _refining_mesh(model_path: str | None, mirrored: bool) -> FaceMesh:
+    """Starting a graph takes 30 ms, a picture 5: keep it. Like all graphs, for one thread at a time,
+    so copies and mirrored ones have one each."""
     return open_face_mesh(tracking=True, confidence=0.3, model_path=model_path)
 
 
