@@ -1,9 +1,10 @@
 """Where the shoulders are while only the face is seen: a physical rule from the head's pose.
 
 The torso stands on a waist below the neck. A head that moves away takes the neck's base with it,
-so the torso leans from the waist; a head that turns takes a small part of the turn along:
+so the torso leans from the waist; a head that turns leaves it where it is (with a fifth of the turn,
+renders of seven clips of eight were farther from the truth, .1 dB of the crop on average):
 
-    bust = lean(t) turn(R) bust_reference,     neck_rotation = bust^-1 R.
+    bust = lean(t) bust_reference,     neck_rotation = bust^-1 R.
 
 It is a function of the pose and of one reference alone, so that frames which no fit has seen
 follow the same rule as those that it has.
@@ -31,7 +32,6 @@ from avatar3d.heads import HeadModel
 from avatar3d.heads.skinning import HEAD, NECK
 
 WAIST_BELOW_NECK_M = 0.45  # neck base (C7) to the lumbar spine of an adult
-TURN_SHARE = 0.2  # of a head's turn, what the shoulders follow
 REFERENCE_YAW_SHARE = 0.3  # people turned from the camera have turned part of it with the body
 
 
@@ -85,9 +85,7 @@ def neck_rotation(
     )
     leaning = _skull_base(head_rotation, head_translation, reference) - reference.waist
     lean = _rotation_between(upright.expand_as(leaning), leaning)
-    turn = quaternion_multiply(head_rotation, quaternion_conjugate(reference.head_rotation))
-    bust = quaternion_multiply(quaternion_power(turn, TURN_SHARE), reference.bust_rotation)
-    return _neck(quaternion_multiply(lean, bust), head_rotation)
+    return _neck(quaternion_multiply(lean, reference.bust_rotation), head_rotation)
 
 
 def _neck(bust: Tensor, head: Tensor) -> Tensor:

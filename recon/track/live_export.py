@@ -108,7 +108,6 @@ def live_model(head: HeadModel, settings: LiveSettings | None = None) -> dict[st
             "blend_s": settings.blend_s,
             "longest_step_s": live.LONGEST_STEP_S,
             "waist_below_neck_m": bust.WAIST_BELOW_NECK_M,
-            "turn_share": bust.TURN_SHARE,
             "reference_yaw_share": bust.REFERENCE_YAW_SHARE,
         },
     }

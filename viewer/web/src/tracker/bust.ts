@@ -10,7 +10,7 @@ export class Bust {
   private readonly rotation: Quat;
 
   /** The reference: a usual pose of the head, an upright bust below it. */
-  constructor(private readonly model: Model, private readonly head: Quat, translation: Vec3) {
+  constructor(model: Model, head: Quat, translation: Vec3) {
     const { joints, constants: c } = model;
     const m = quatToRows(head);
     this.skull = joints.head as unknown as Vec3;
@@ -25,9 +25,7 @@ export class Bust {
 
   neckOf(head: Quat, translation: Vec3): Quat {
     const lean = between(this.upright, subtract(this.base(head, translation), this.waist));
-    const turn = quatMultiply(head, quatConjugate(this.head));
-    const bust = quatMultiply(quatPower(turn, this.model.constants.turn_share), this.rotation);
-    return this.neck(quatMultiply(lean, bust), head);
+    return this.neck(quatMultiply(lean, this.rotation), head);
   }
 
   private neck(bust: Quat, head: Quat): Quat {

@@ -51,7 +51,7 @@ const NUMBERS = [
   'calibration_s', 'calibration_frames', 'calibration_turn_rad', 'calibration_rounds', 'identity_weight',
   'offset_sigma_m', 'shrink_frames', 'pupils_m', 'assumed_distance_m', 'broken', 'blink_from', 'blink_shut',
   'side_from_rad', 'side_to_rad', 'hold_s', 'fade_s', 'blend_s', 'longest_step_s', 'waist_below_neck_m',
-  'turn_share', 'reference_yaw_share',
+  'reference_yaw_share',
 ] as const;
 
 /** Read the model's bytes, packed or not; an `AssetError` for anything but a sound one. */
