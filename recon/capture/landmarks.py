@@ -266,8 +266,8 @@ def refine_landmarks(
 # Turn in degrees and zoom of the copies, the first ones for few of them. Before them some let the
 # region of interest settle, which are not counted; each next differs little, or the tracker would
 # lose the face. Measured on the benchmark's eight clips, one support frame, face PSNR and SSIM: as
-# tracked 24.93 / .797; with N copies and N mirrored ones: 1 25.20 / .805, 2 25.27 / .807,
-# 4 25.29 / .808, 7 25.28 / .808, 19 25.31 / .809; 7 and none mirrored 25.18 / .804.
+# tracked 24.99 / .798; with N copies and N mirrored ones: 1 25.20 / .805, 2 25.27 / .807,
+# 4 25.29 / .808, 7 25.28 / .808, 19 25.31 / .809; 7 and none mirrored 25.18 / .805.
 _COPIES = ((0, 1.0), (4, 1.03), (0, 0.97), (-4, 1.0))
 _SETTLING = 2
 _COPY_PX = 384  # the network sees 192 px of 1.5 faces; so much for two faces loses nothing
