@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 
 from avatar3d.optional import require
@@ -20,21 +21,43 @@ def load_mediapipe() -> ModuleType:
         return require("mediapipe", extra="recon")
 
 
+class _Shared:
+    """A context for a state of the whole process, that several threads may be in at once: the first
+    to come enters it and the last to go leaves it. Each leaving by itself would take it from the
+    others, or bring back for good what another had found changed."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._context: AbstractContextManager[None] | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside == 0:
+                self._context = self._make()
+                self._context.__enter__()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0 and self._context is not None:
+                    self._context.__exit__(None, None, None)
+                    self._context = None
+
+
 @contextmanager
-def no_warnings() -> Iterator[None]:
-    """Python warnings of MediaPipe and protobuf concern nobody who uses this project."""
+def _warnings_ignored() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 @contextmanager
-def no_native_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere for the duration.
-
-    absl writes its first lines there whatever the log level, from threads of its own, while a
-    graph starts and at its first picture.
-    """
+def _stderr_to_nowhere() -> Iterator[None]:
     try:
         sys.stderr.flush()
         saved = os.dup(2)
@@ -49,3 +72,10 @@ def no_native_stderr() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+# Python warnings of MediaPipe and protobuf concern nobody who uses this project.
+no_warnings = _Shared(_warnings_ignored)
+# File descriptor 2 goes to nowhere for the duration: absl writes its first lines there whatever the
+# log level, from threads of its own, while a graph starts and at its first picture.
+no_native_stderr = _Shared(_stderr_to_nowhere)
