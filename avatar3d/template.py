@@ -16,6 +16,7 @@ from torch import Tensor
 
 from avatar3d.heads.model import PART_INDEX, PARTS, HeadModel
 from avatar3d.heads.skinning import HEAD, ROOT
+from avatar3d.smooth import smoothstep
 
 TEMPLATE_VERSION = 1
 LEVELS = (5_000, 10_000, 20_000, 40_000)
@@ -192,8 +193,7 @@ def _with_sheet(head: HeadModel) -> HeadModel:
         [torch.stack([a, b, c], -1).reshape(-1, 3), torch.stack([a, c, d], -1).reshape(-1, 3)]
     )
     # Beside the cheeks the sheet follows the skull, from the chin downward more and more the bust.
-    skull = ((points[:, 1] + 0.19) / 0.08).clamp(0, 1)
-    skull = skull * skull * (3 - 2 * skull)
+    skull = smoothstep(points[:, 1], -0.19, -0.11)
     weights = torch.zeros(len(points), head.skin_weights.shape[1])
     weights[:, HEAD], weights[:, ROOT] = skull, 1 - skull
 

@@ -17,6 +17,7 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.geometry import quaternion_power
 from avatar3d.motion import Motion
+from avatar3d.smooth import smoothstep
 
 Curve = Sequence[tuple[float, float]]  # (x, y) points, x ascending
 
@@ -153,8 +154,7 @@ def _overlapped(a: ExpressionCode, b: ExpressionCode, shared: int) -> Expression
         return ExpressionCode(*(torch.cat(pair) for pair in zip(a, b)))
     count = len(a.coefficients)
     share = ((torch.arange(shared) + 1) / (shared + 1))[:, None]
-    share = share * share * (3 - 2 * share)
-    middle = _mixed(a.at(slice(count - shared, count)), b.at(slice(0, shared)), share)
+    middle = _mixed(a.at(slice(count - shared, count)), b.at(slice(0, shared)), smoothstep(share))
     parts = (a.at(slice(0, count - shared)), middle, b.at(slice(shared, None)))
     return ExpressionCode(*(torch.cat(values) for values in zip(*parts)))
 
@@ -235,5 +235,5 @@ def _smooth_curve(curve: Curve, at: Tensor) -> Tensor:
     if len(x) == 1:
         return y.expand(at.shape)
     index = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
-    share = ((at - x[index - 1]) / (x[index] - x[index - 1])).clamp(0, 1)
-    return torch.lerp(y[index - 1], y[index], share * share * (3 - 2 * share))
+    share = smoothstep(at, x[index - 1], x[index])
+    return torch.lerp(y[index - 1], y[index], share)

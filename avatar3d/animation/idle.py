@@ -12,6 +12,7 @@ from avatar3d.animation.expressions import EXPRESSIONS, expression_code
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.geometry import rotation_vector_to_quaternion
 from avatar3d.motion import Motion
+from avatar3d.smooth import smoothstep
 
 BLINK_EVERY_S = 3.4  # people at rest blink some 17 times a minute
 _CLOSING_S, _OPENING_S = 0.09, 0.17  # lids fall faster than they rise
@@ -48,7 +49,7 @@ def expression_tour(
     for index, name in enumerate(names):
         phase = (times_s / seconds_each - index).clamp(0, 1)
         # Up in the first third, down in the last.
-        strength = _smooth(3 * phase) * _smooth(3 * (1 - phase))
+        strength = smoothstep(3 * phase) * smoothstep(3 * (1 - phase))
         coefficients += strength[:, None] * expression_code(name).coefficients
     coefficients.clamp_(0, 1)
     return motion
@@ -56,16 +57,10 @@ def expression_tour(
 
 def _blink(coefficients: Tensor, times_s: Tensor) -> None:
     since_s = (times_s - 0.6 * BLINK_EVERY_S).remainder(BLINK_EVERY_S)
-    closing = _smooth(since_s / _CLOSING_S)
-    opening = _smooth((since_s - _CLOSING_S) / _OPENING_S)
+    closing = smoothstep(since_s / _CLOSING_S)
+    opening = smoothstep((since_s - _CLOSING_S) / _OPENING_S)
     for side in ("Left", "Right"):
         coefficients[:, ARKIT_INDEX[f"eyeBlink{side}"]] = closing - opening
-
-
-def _smooth(position: Tensor) -> Tensor:
-    """0 to 1 with no speed at either end."""
-    x = position.clamp(0, 1)
-    return x * x * (3 - 2 * x)
 
 
 def _times(duration_s: float, frames_per_second: float) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from avatar3d.audio.stream import FRAME_S
 from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES
+from avatar3d.smooth import smoothstep
 
 BLINKS_PER_MINUTE = 20.0
 _BLINK_SPREAD = 0.5  # of the logarithm of the pause between two blinks
@@ -167,10 +168,5 @@ class Behaviour:
 def _rise(since: float, up_s: float, down_s: float) -> float:
     """0 to 1 in `up_s`, back in `down_s`, smooth at the ends."""
     if since < up_s:
-        return _smooth(since / up_s)
-    return _smooth(1 - (since - up_s) / down_s)
-
-
-def _smooth(position: float) -> float:
-    x = min(max(position, 0.0), 1.0)
-    return x * x * (3 - 2 * x)
+        return smoothstep(since / up_s)
+    return smoothstep(1 - (since - up_s) / down_s)

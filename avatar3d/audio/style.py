@@ -12,6 +12,7 @@ from jaxtyping import Float
 from avatar3d.audio.channels import CHANNEL_INDEX, CHANNELS, COEFFICIENTS_OF_CHANNELS
 from avatar3d.audio.network import MEASURE_COUNT
 from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES
+from avatar3d.smooth import smoothstep
 
 EmotionName = Literal[
     "neutral", "happy", "sad", "angry", "surprised", "afraid", "disgusted", "friendly"
@@ -134,8 +135,7 @@ def lips_closed(
     probability: Float[np.ndarray, "T 1"], threshold: float
 ) -> Float[np.ndarray, "T 1"]:
     """0 well below the threshold, 1 well above, smooth between: lips do not jump."""
-    position = _within_0_1((probability / threshold - 0.6) / 0.8)
-    return position * position * (3 - 2 * position)
+    return smoothstep(probability / threshold, 0.6, 1.4)
 
 
 def close_lips(

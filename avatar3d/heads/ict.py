@@ -21,6 +21,7 @@ from avatar3d.errors import UserError
 from avatar3d.heads.model import PART_INDEX, HeadModel
 from avatar3d.heads.storage import HeadFacts
 from avatar3d.npz import read_npz
+from avatar3d.smooth import smoothstep
 
 VERTICES, QUADS = 26719, 26384
 SOURCE = "https://github.com/ICT-VGL/ICT-FaceKit"
@@ -275,8 +276,8 @@ def _parts(quad: np.ndarray, centre_cm: np.ndarray) -> np.ndarray:
 def _skin_weights(neutral_cm: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Bust, neck and skull by height, tilted so that the chin belongs to the skull."""
     height = neutral_cm[:, 1] + 0.35 * np.maximum(neutral_cm[:, 2], 0.0)
-    skull = _smoothstep((height + 9.5) / 5.0)
-    bust = 1.0 - _smoothstep((height + 17.0) / 6.0)
+    skull = smoothstep((height + 9.5) / 5.0)
+    bust = 1.0 - smoothstep((height + 17.0) / 6.0)
     weights = np.zeros((len(neutral_cm), 6), np.float32)
     weights[:, 0] = bust
     weights[:, 1] = (1.0 - bust) * (1.0 - skull)
@@ -286,11 +287,6 @@ def _skin_weights(neutral_cm: np.ndarray, kept: np.ndarray) -> np.ndarray:
         weights[start:end] = 0.0
         weights[start:end, joint] = 1.0
     return weights[kept]
-
-
-def _smoothstep(x: np.ndarray) -> np.ndarray:
-    x = np.clip(x, 0.0, 1.0)
-    return x * x * (3.0 - 2.0 * x)
 
 
 def _vertex_uv(shapes: IctShapes, kept: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from avatar3d.io.maps import bake_sheet, bake_surface
 from avatar3d.io.png import png_bytes
 from avatar3d.io.surface import GROUPS, Surface, head_surface, sheet_surface, vertex_normals
 from avatar3d.motion import Motion
+from avatar3d.smooth import smoothstep
 
 _ROUGHNESS = {"skin": 0.6, "eyes": 0.15, "teeth": 0.3, "mouth": 0.4, "sheet": 0.9}
 _IDLE_S, _IDLE_FPS = 13.6, 25.0  # four blinks
@@ -122,8 +123,7 @@ def idle_loop() -> Motion:
     """Blinks and a slow sway that end where they began."""
     motion = idle(_IDLE_S, _IDLE_FPS)
     left_s = (len(motion) - 1 - torch.arange(len(motion))) / _IDLE_FPS
-    fade = (left_s / _SETTLE_S).clamp(max=1.0)
-    fade = fade * fade * (3 - 2 * fade)
+    fade = smoothstep(left_s, 0.0, _SETTLE_S)
     rotation = torch.stack(
         [
             quaternion_power(one, float(amount))

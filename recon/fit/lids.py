@@ -18,6 +18,7 @@ from torch import Tensor
 from avatar3d.avatar import Avatar, ExpressionBasis
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.heads.model import LandmarkRig
+from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
 from recon.fit.light import shading
 from recon.fit.start import Start
@@ -136,8 +137,7 @@ def _shut(avatar: Avatar, look: np.ndarray, side: str) -> np.ndarray | None:
 
 def _falling(value: np.ndarray, start: float, end: float) -> np.ndarray:
     """1 up to `start`, 0 from `end` on, smooth between."""
-    x = np.clip((end - value) / (end - start), 0.0, 1.0)
-    return x * x * (3 - 2 * x)
+    return smoothstep(value, end, start)
 
 
 def _extended(avatar: Avatar, coefficients: Tensor, changes: list[Change]) -> Avatar:

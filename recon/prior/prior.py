@@ -17,6 +17,7 @@ from torch import Tensor
 
 from avatar3d.avatar import Attributes
 from avatar3d.light import neutral_light
+from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.start import Confidence, Start
@@ -109,9 +110,7 @@ def _reach(start: Start, surface: Surface) -> Tensor:
     Clips seldom show the back of a head, so nobody ever told the network that it was wrong there;
     nor on the sheet where no support frame showed anything.
     """
-    near, far = _TURNED_AWAY
-    facing = ((start.facing - near) / (far - near)).clamp(0.0, 1.0)
-    facing = facing * facing * (3 - 2 * facing)
+    facing = smoothstep(start.facing, *_TURNED_AWAY)
     sheet = surface.region == REGIONS.index("sheet")
     seen = torch.where(sheet, start.confidence.look[:, 0].clamp(max=1.0), 1.0)
     return (facing * seen)[:, None]

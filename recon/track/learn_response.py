@@ -27,6 +27,7 @@ from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.heads import HeadModel, load_head
 from avatar3d.live_link_face import head_rotation
 from avatar3d.progress import tracked
+from avatar3d.smooth import smoothstep
 from recon.capture.facemesh import LANDMARK_COUNT, open_face_mesh
 from recon.capture.mirror import MIRROR
 from recon.track.linear_face import (
@@ -95,7 +96,7 @@ def random_codes(head: HeadModel, frames: int, seed: int, every: int = 5) -> Exp
     turns = rng.normal(size=(frames // 15 + 3, 3)) * _TURN_DEG
     turns[:, 0] = np.clip(turns[:, 0], -_MAX_YAW_DEG, _MAX_YAW_DEG)
     at, share = np.divmod(np.arange(frames) / 15, 1)
-    share = (share * share * (3 - 2 * share))[:, None]
+    share = smoothstep(share)[:, None]
     angles = np.radians((1 - share) * turns[at.astype(int)] + share * turns[at.astype(int) + 1])
     rotation = head_rotation(torch.from_numpy(angles).float())
     return ExpressionCode(

@@ -23,6 +23,7 @@ from avatar3d.code_interpolation import slerp
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.geometry import matrix_to_quaternion
 from avatar3d.heads import HeadModel
+from avatar3d.smooth import smoothstep
 from recon.capture.facemesh import open_face_mesh
 from recon.capture.landmarks import Face, choose_face, detect
 from recon.track.bust import BustReference, bust_reference, neck_rotation
@@ -265,7 +266,7 @@ class LiveSolver:
             # The pause in which nothing was shown is no part of the way.
             self._blend_left_s = max(0.0, self._blend_left_s - min(step_s, LONGEST_STEP_S))
             old = self._blend_left_s / self.settings.blend_s
-            smooth = _mixed(smooth, self._blend_from, old * old * (3 - 2 * old))
+            smooth = _mixed(smooth, self._blend_from, smoothstep(old))
         self._shown = smooth
         return smooth
 

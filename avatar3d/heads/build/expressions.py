@@ -22,9 +22,9 @@ from avatar3d.heads.build import anthropometry as body
 from avatar3d.heads.build.assemble import Head
 from avatar3d.heads.build.halfmesh import Indices, Points
 from avatar3d.heads.build.lids import Lids
-from avatar3d.heads.build.rig import smoothstep
 from avatar3d.heads.build.skin import far_controls
 from avatar3d.heads.build.surface import Spline
+from avatar3d.smooth import smoothstep
 
 CORRECTIONS_PATH = Path(__file__).with_name("expression_corrections.safetensors")
 SMOOTHING = 5e-5  # of the spline that carries them

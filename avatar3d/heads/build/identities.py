@@ -9,9 +9,9 @@ from avatar3d.heads.build import landmarks as lm
 from avatar3d.heads.build.assemble import Head
 from avatar3d.heads.build.halfmesh import Points
 from avatar3d.heads.build.lids import Lids
-from avatar3d.heads.build.rig import smoothstep
 from avatar3d.heads.build.skin import far_controls
 from avatar3d.heads.build.surface import Spline
+from avatar3d.smooth import smoothstep
 
 MEASURED_MODES = 24
 

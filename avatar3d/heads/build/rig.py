@@ -12,15 +12,11 @@ from avatar3d.heads.build.assemble import Head
 from avatar3d.heads.build.bust import ROWS
 from avatar3d.heads.build.eyes import LEFT_EYE
 from avatar3d.heads.build.halfmesh import Points
+from avatar3d.smooth import smoothstep
 
 JOINT_NAMES = ["root", "neck", "head", "jaw", "left_eye", "right_eye"]
 JOINT_PARENTS = [-1, 0, 1, 2, 2, 2]
 ROOT, NECK, HEAD, JAW, LEFT, RIGHT = range(6)
-
-
-def smoothstep(value: Points, low: float = 0.0, high: float = 1.0) -> Points:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def joints() -> Points:

@@ -7,7 +7,8 @@ import colorsys
 import numpy as np
 from jaxtyping import Float
 
-from recon.prior.synthetic.noise import mixed, ramp, smooth_noise
+from avatar3d.smooth import smoothstep as ramp
+from recon.prior.synthetic.noise import mixed, smooth_noise
 from recon.prior.synthetic.regions import polygon_distance
 from recon.prior.synthetic.scaffold import Scaffold
 from recon.prior.synthetic.splats import Splats, joined, tubes, upright

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from avatar3d.smooth import smoothstep as ramp
 from recon.prior.synthetic import regions
-from recon.prior.synthetic.noise import mixed, ramp, smooth_noise
+from recon.prior.synthetic.noise import mixed, smooth_noise
 from recon.prior.synthetic.scaffold import Scaffold
 from recon.prior.synthetic.skin import BEARD_PARTS
 from recon.prior.synthetic.splats import Splats, joined

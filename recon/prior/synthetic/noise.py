@@ -21,12 +21,6 @@ def smooth_noise(
     return np.cos(waves).sum(1).astype(np.float64) * np.sqrt(2 / _WAVES)
 
 
-def ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 at `low`, 1 at `high`, smooth between; either may be the greater."""
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> Float[np.ndarray, "N 3"]:
     """Colours from `a` to `b` [3] or [N, 3] by `share` [N]."""
     return a + (b - a) * np.clip(share, 0, 1)[:, None]

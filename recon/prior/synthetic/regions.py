@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from recon.prior.synthetic.noise import ramp
+from avatar3d.smooth import smoothstep as ramp
 from recon.prior.synthetic.scaffold import Scaffold
 from recon.track.painted_head import BROW_LOOPS, OUTER_LIPS
 

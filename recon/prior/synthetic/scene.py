@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 
 from avatar3d.camera import Camera
 from avatar3d.light import IRRADIANCE_FLOOR, sh_basis
+from avatar3d.smooth import smoothstep as ramp
 from recon.capture.opencv import cv2
-from recon.prior.synthetic.noise import ramp
 
 _GAMMA = 2.2  # light adds up before it
 _FOCAL_AT_512 = (900.0, 2600.0)

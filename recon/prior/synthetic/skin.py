@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from avatar3d.heads.skinning import LEFT_EYE, RIGHT_EYE
+from avatar3d.smooth import smoothstep as ramp
 from recon.prior.synthetic import regions
-from recon.prior.synthetic.noise import mixed, ramp, smooth_noise
+from recon.prior.synthetic.noise import mixed, smooth_noise
 from recon.prior.synthetic.scaffold import Scaffold
 from recon.prior.synthetic.splats import Splats
 from recon.prior.synthetic.traits import Traits

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
-from recon.prior.synthetic.noise import ramp, smooth_noise
+from avatar3d.smooth import smoothstep as ramp
+from recon.prior.synthetic.noise import smooth_noise
 from recon.prior.synthetic.scaffold import Scaffold
 from recon.prior.synthetic.splats import Splats, tubes
 
