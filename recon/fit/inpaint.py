@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from avatar3d.heads.model import PART_INDEX
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
-from recon.fit.neighbours import nearest, neighbours, reflected
+from recon.fit.neighbours import detail, nearest, neighbours, reflected
 
 _MIRROR_REACH_M = 0.005
 _SURE = 0.9  # trust of what is hardly aslant
@@ -181,8 +181,7 @@ def _texture_hair(
     known, unknown = np.where(hair & (trust > 0.3))[0], np.where(hair & (trust == 0))[0]
     if len(known) <= _TEXTURE_NEIGHBOURS or not len(unknown):
         return
-    around = nearest(points[known], points[known], _TEXTURE_NEIGHBOURS)[1]
-    strands = colors[known] - colors[known][around].mean(1)
+    strands = detail(points[known], colors[known], _TEXTURE_NEIGHBOURS)
     front = points[unknown].copy()
     front[:, 2] = 2 * _EARS_Z - front[:, 2]
     distance, mirrored = nearest(points[known], front)

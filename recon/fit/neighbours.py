@@ -1,5 +1,6 @@
 """The nearest of a set of points, by SciPy's tree with arrays of one shape whatever is asked for; and
-the head's other side, whose points are so often asked for."""
+the head's other side, whose points are so often asked for; and what such a set shows finer than its
+neighbourhoods."""
 
 from __future__ import annotations
 
@@ -24,3 +25,9 @@ def reflected(points: np.ndarray) -> np.ndarray:
 def neighbours(points: np.ndarray, count: int) -> np.ndarray:
     """Indices [P, count] of every point's nearest others."""
     return nearest(points, points, count + 1)[1][:, 1:]
+
+
+def detail(points: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """How values [P, C] at points differ from the mean of their nearest `count` others: what of them
+    is finer than these lie apart."""
+    return values - values[neighbours(points, count)].mean(1)

@@ -18,7 +18,7 @@ from avatar3d.avatar import Attributes
 from avatar3d.template import Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.inpaint import membrane
-from recon.fit.neighbours import nearest, neighbours, reflected
+from recon.fit.neighbours import detail, nearest, reflected
 
 _SIDES_Z = -0.01  # head frame: behind the eyes; lids and lips, which open, are before it
 _SEEN = 0.5  # of the confidence in an anchor's colour
@@ -92,8 +92,7 @@ def _detail(place: np.ndarray, lit: np.ndarray, band: np.ndarray, unseen: np.nda
     """Fine detail [U, 3] for unseen places: that of the seen ones, mirrored at the border."""
     if len(band) <= _DETAIL_NEIGHBOURS:
         return np.zeros_like(unseen)
-    around = neighbours(place[band], _DETAIL_NEIGHBOURS)
-    detail = lit[band] - lit[band][around].mean(1)
+    fine = detail(place[band], lit[band], _DETAIL_NEIGHBOURS)
     border = place[band][nearest(place[band], unseen)[1][:, 0]]
     source = nearest(place[band], 2 * border - unseen)[1][:, 0]
-    return np.clip(detail[source], -_MAX_DETAIL, _MAX_DETAIL)
+    return np.clip(fine[source], -_MAX_DETAIL, _MAX_DETAIL)
