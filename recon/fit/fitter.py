@@ -23,6 +23,7 @@ from recon.fit.refine import refine
 from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
 from recon.fit.strays import without_strays
+from recon.fit.unseen_back import with_plain_back
 from recon.fit.unseen_hair import with_hair_all_round
 from recon.track.calibrate import calibrate
 from recon.track.tracking import Tracking
@@ -113,6 +114,7 @@ def finished(
     attributes = without_strays(template, still, avatar.attributes, frame_count)
     shade = torch.from_numpy(shading(start.light, start.normals.numpy(), template.lit.numpy()))
     attributes = without_seams(template, attributes, look, shade)
+    attributes = with_plain_back(template, attributes, look, shade)
     resting = avatar.binding.frames(ExpressionCode.neutral())
     attributes = with_hair_all_round(template, attributes, resting, look, shade)
     avatar = replace(avatar, attributes=attributes)

@@ -18,7 +18,7 @@ from avatar3d.binding import Frames
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.inpaint import membrane
-from recon.fit.neighbours import nearest, neighbours
+from recon.fit.neighbours import detail, nearest
 
 _SEEN, _UNSEEN = 0.5, 0.1  # of the confidence in an anchor's colour
 _FROM_FACE_M = (0.005, 0.025)  # hair begins somewhere there behind the face's own anchors
@@ -80,6 +80,13 @@ def with_hair_all_round(
     return _as_strands(
         replace(attributes, colors=result), frames, points, unseen & (trust < _UNSEEN)
     )
+
+
+def usual_hair(template: Template, attributes: Attributes, look: Tensor) -> np.ndarray | None:
+    """The usual colour [3] of what is seen of the hair; None where too little is seen."""
+    points, colors = template.neutral_points().double().numpy(), attributes.colors.double().numpy()
+    shown = _shows_hair(template, points, colors, look[:, 0].double().numpy(), attributes)
+    return None if shown.sum() < _MIN_HAIR else _weighted_median(colors, shown)
 
 
 def _shows_hair(
@@ -146,8 +153,8 @@ def _variety(
     known = np.where(shown > 0.3)[0]
     if len(known) <= _VARIETY_NEIGHBOURS:
         return np.zeros((len(unseen), 3))
-    around = neighbours(points[known], _VARIETY_NEIGHBOURS)
-    differ = np.clip(colors[known] - colors[known][around].mean(1), -_MAX_CONTRAST, _MAX_CONTRAST)
+    differ = detail(points[known], colors[known], _VARIETY_NEIGHBOURS)
+    differ = differ.clip(-_MAX_CONTRAST, _MAX_CONTRAST)
     drawn = np.random.default_rng(0).integers(len(known), size=len(unseen))
     return _CONTRAST * differ[drawn]
 
