@@ -23,7 +23,7 @@ from recon.benchmark.prepare import hash_clip, prepare_clip
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.report import make_folder
 
-FORMAT = 2  # raise it when prepare.py or the layout below gives something else
+FORMAT = 3  # raise it when prepare.py or the layout below gives something else
 PNG_LEVEL = 1  # speed before size
 
 

@@ -11,7 +11,8 @@ from scipy.spatial import KDTree
 from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import vertex_normals
 from avatar3d.heads import PART_INDEX, HeadModel
-from recon.track.observation import GAPS, LIPS, OVAL
+from recon.capture.mesh_points import LIPS, OVAL
+from recon.track.observation import GAPS
 
 # Pairs of GAPS on the lids of both eyes and on the inner lips.
 RIGHT_LID_PAIRS, LEFT_LID_PAIRS = np.array(GAPS[:7]), np.array(GAPS[7:14])

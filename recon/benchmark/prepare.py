@@ -18,7 +18,7 @@ from recon.benchmark.protocol import Protocol, support_indices, test_indices
 from recon.benchmark.regions import CHIN, FACE_LANDMARKS, FOREHEAD
 from recon.capture.frames import read_photo
 from recon.capture.inputs import hash_file
-from recon.capture.landmarks import CLIP_COPIES, PHOTO_COPIES, refine_landmarks
+from recon.capture.measure import CLIP_COPIES, PHOTO_COPIES, refine_landmarks
 
 # A clip may be a folder of its frames, as some datasets ship them.
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -48,31 +48,45 @@ def open_face_mesh(
     confidence: float = 0.5,
     model_path: str | Path | None = None,
     blendshapes: bool = False,
+    attention: bool = True,
 ) -> FaceMesh:
     """Start a mesh network: `tracking` for successive frames of one clip, else single pictures.
+
+    Without `attention` it is the plain network, which `has_plain_mesh` must have: f32 [468, 3], no
+    irises.
 
     `model_path` (or AVATAR3D_FACE_LANDMARKER) names a `face_landmarker.task` file; without one the
     models of the 0.10.21 wheel are used, and with a newer MediaPipe the file is located as
     `recon.capture.models` describes.
     """
-    mediapipe = load_mediapipe()
-    wants_file = bool(model_path or os.environ.get(FACE_LANDMARKER.environment))
-    if not wants_file and hasattr(mediapipe, "solutions"):
-        return _SolutionsMesh(tracking, max_faces, confidence)
+    if _comes_with_wheel(model_path):
+        return _SolutionsMesh(tracking, max_faces, confidence, attention)
+    if not attention:
+        raise ValueError("a .task file has no network without attention; see has_plain_mesh")
     path = locate_model(FACE_LANDMARKER, model_path)
     return _TaskMesh(path, tracking, max_faces, confidence, blendshapes)
+
+
+def has_plain_mesh(model_path: str | Path | None = None) -> bool:
+    """Whether the network without attention is at hand: the wheel carries both, a file only one."""
+    return _comes_with_wheel(model_path)
+
+
+def _comes_with_wheel(model_path: str | Path | None) -> bool:
+    wants_file = bool(model_path or os.environ.get(FACE_LANDMARKER.environment))
+    return not wants_file and hasattr(load_mediapipe(), "solutions")
 
 
 class _SolutionsMesh:
     """`mp.solutions.face_mesh`: models inside the wheel, up to release 0.10.21."""
 
-    def __init__(self, tracking: bool, max_faces: int, confidence: float) -> None:
+    def __init__(self, tracking: bool, max_faces: int, confidence: float, attention: bool) -> None:
         self.blendshapes: list[dict[str, float]] = []
         with no_warnings(), no_native_stderr():
             self._graph = load_mediapipe().solutions.face_mesh.FaceMesh(
                 static_image_mode=not tracking,
                 max_num_faces=max_faces,
-                refine_landmarks=True,
+                refine_landmarks=attention,
                 min_detection_confidence=confidence,
                 min_tracking_confidence=confidence,
             )

@@ -1,9 +1,7 @@
 """478 face landmarks of photos and clips.
 
-MediaPipe's face mesh with iris (Kartynnik et al. 2019; Grishchenko et al. 2020). Where there is
-time, the network is run several times on slightly turned copies and on their mirror images, and
-averaged: its errors depend on where in its window a face lies and which way that looks, so they
-stay from frame to frame of a clip, and smoothing over time does not take them off.
+MediaPipe's face mesh with iris (Kartynnik et al. 2019; Grishchenko et al. 2020); where there is time,
+each face is measured again (`recon.capture.measure`).
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +17,8 @@ from numpy.typing import NDArray
 from avatar3d.errors import UserError
 from recon.capture.facemesh import LANDMARK_COUNT, FaceMesh, open_face_mesh
 from recon.capture.frames import Frame
-from recon.capture.mirror import MIRROR
-from recon.capture.opencv import cv2
+from recon.capture.measure import CLIP_COPIES, refine_landmarks
 from recon.capture.search import search_faces
-from recon.capture.warp import warp_affine
-from render.ahead import mapped
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +85,6 @@ class FaceTrack:
 MIN_FACE_HEIGHT_PX = 40
 _SMALL_FACE_PX = 64
 
-
-# How many copies of a face are measured, and as many mirrored ones: of a photo or a support frame,
-# and of each frame of a clip that is followed offline.
-PHOTO_COPIES, CLIP_COPIES = 4, 2
 
 # A clip that begins without a face is searched thoroughly, which takes 0.2 s, only so often.
 SEARCH_EVERY = 8
@@ -238,81 +228,8 @@ def track_faces(
     return track
 
 
-def refine_landmarks(
-    image: NDArray[np.uint8],
-    landmarks: NDArray[np.float32],
-    *,
-    copies: int = PHOTO_COPIES,
-    model_path: str | Path | None = None,
-) -> NDArray[np.float32]:
-    """Measure a face again: mean f32 [478, 3] over upright, slightly turned and scaled copies, 1 to
-    4, and as many mirrored ones, or `landmarks` where the face is not found again.
-
-    The region that the network looks at then comes from landmarks, as in a clip, and not from the
-    coarser box of the detector, so photos and clips are measured alike.
-    """
-
-    def measured(mirrored: bool) -> list[NDArray[np.float64]]:
-        mesh = _refining_mesh(str(model_path) if model_path else None, mirrored)
-        mesh.forget()
-        return _measured(mesh, image, landmarks, copies, mirrored)
-
-    sides = list(mapped(measured, (False, True)))
-    if not all(sides):
-        return landmarks
-    return np.mean([np.mean(side, axis=0) for side in sides], axis=0).astype(np.float32)
-
-
-# Turn in degrees and zoom of the copies, the first ones for few of them. Before them some let the
-# region of interest settle, which are not counted; each next differs little, or the tracker would
-# lose the face. Measured on the benchmark's eight clips, one support frame, face PSNR and SSIM: as
-# tracked 24.99 / .798; with N copies and N mirrored ones: 1 25.20 / .805, 2 25.27 / .807,
-# 4 25.29 / .808, 7 25.28 / .808, 19 25.31 / .809; 7 and none mirrored 25.18 / .805.
-_COPIES = ((0, 1.0), (4, 1.03), (0, 0.97), (-4, 1.0))
-_SETTLING = 2
-_COPY_PX = 384  # the network sees 192 px of 1.5 faces; so much for two faces loses nothing
-_EYE_CORNERS = (33, 263)  # the outer ones
-
-
-def _measured(
-    mesh: FaceMesh,
-    image: NDArray[np.uint8],
-    landmarks: NDArray[np.float32],
-    copies: int,
-    mirrored: bool,
-) -> list[NDArray[np.float64]]:
-    """Landmarks on the copies, in px of the image, as rows of the image's own face."""
-    x0, y0, x1, y1 = Face(landmarks).box
-    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-    scale = _COPY_PX / (2.0 * max(x1 - x0, y1 - y0))
-    right, left = landmarks[list(_EYE_CORNERS), :2]
-    # Upright, a face and its mirror image lie alike in the network's window.
-    upright = np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0]))
-    measured = []
-    for index, (turn, zoom) in enumerate(_COPIES[:1] * _SETTLING + _COPIES[:copies]):
-        turned = cv2.getRotationMatrix2D((0.0, 0.0), float(upright) + turn, zoom * scale)
-        linear = np.asarray(turned[:, :2], np.float64)
-        if mirrored:
-            linear = np.diag([-1.0, 1.0]) @ linear
-        matrix = np.column_stack([linear, _COPY_PX / 2 - linear @ centre])
-        found = mesh(warp_affine(image, matrix, _COPY_PX, _COPY_PX))
-        if found and index >= _SETTLING:
-            back = cv2.invertAffineTransform(matrix)
-            planar = found[0][:, :2] @ back[:, :2].T + back[:, 2]
-            points = np.column_stack([planar, found[0][:, 2] / (zoom * scale)])
-            measured.append(points[MIRROR] if mirrored else points)
-    return measured
-
-
 _MISSING = np.full((LANDMARK_COUNT, 3), np.nan, np.float32)
 _NO_BOXES = np.zeros((0, 4), np.float32)
-
-
-@lru_cache(maxsize=2)
-def _refining_mesh(model_path: str | None, mirrored: bool) -> FaceMesh:
-    """Starting a graph takes 30 ms, a picture 5: keep it. Like all graphs, for one thread at a time,
-    so copies and mirrored ones have one each."""
-    return open_face_mesh(tracking=True, confidence=0.3, model_path=model_path)
 
 
 def _with_others(face: Face, faces: Sequence[Face]) -> Face:

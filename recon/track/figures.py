@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 
 from avatar3d.codes import ARKIT_NAMES, ExpressionCode
+from recon.capture.mesh_points import EYES, LIPS, OVAL
 from recon.track.code_prior import ANTAGONISTS
-from recon.track.observation import EYES, IRIS_CENTRES, LIPS, OVAL
+from recon.track.observation import IRIS_CENTRES
 from recon.track.tracking import Tracking
 
 ACTIVE = 0.05  # below this nobody sees a coefficient

@@ -26,11 +26,12 @@ from safetensors.numpy import save_file
 
 from avatar3d.files import atomic_output
 from avatar3d.heads import HeadModel, load_head
+from recon.capture.mesh_points import EYES, OVAL
 from recon.capture.mirror import MIRROR
 from recon.track.code_prior import CodePrior
 from recon.track.landmark_shape import LandmarkShape, build_landmark_shape, learned_offsets
 from recon.track.learn_offsets import clip_landmarks
-from recon.track.observation import EYES, LID_FOLD, OVAL, WEIGHTS, frame_weights
+from recon.track.observation import LID_FOLD, WEIGHTS, frame_weights
 from recon.track.solver import FrameState
 from recon.track.support import SupportSettings, solve_support
 from recon.track.tracking import landmark_directions, prior_of_shape

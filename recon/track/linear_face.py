@@ -22,15 +22,12 @@ from safetensors.numpy import load_file
 
 from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES
 from avatar3d.heads import HeadModel
+from recon.capture.mesh_points import BROWS, EYES, LIPS, OVAL
 from recon.track.landmark_shape import landmark_shape
 from recon.track.observation import (
-    BROWS,
-    EYES,
     GAPS,
     IRIS_CENTRES,
     IRIS_LIDS,
-    LIPS,
-    OVAL,
     RIGID,
     WEIGHTS,
 )

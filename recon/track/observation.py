@@ -8,25 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from avatar3d.errors import UserError
+from recon.capture.mesh_points import BROWS, EYES, LIPS, OVAL
 from recon.track.landmark_shape import LandmarkShape
 from recon.track.rotation import nearest_rotation, skew
 
-LIPS = (
-    61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 78, 191, 80, 81, 82, 13, 312, 311, 310, 415,
-    308, 146, 91, 181, 84, 17, 314, 405, 321, 375, 95, 88, 178, 87, 14, 317, 402, 318, 324,
-)  # fmt: skip
-EYES = (
-    33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
-    362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382,
-)  # fmt: skip
-BROWS = (
-    70, 63, 105, 66, 107, 55, 65, 52, 53, 46,
-    300, 293, 334, 296, 336, 285, 295, 282, 283, 276,
-)  # fmt: skip
-OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
 # The fold above the lid: the detector keeps it in place while the skin there slides down in a blink.
 LID_FOLD = (247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414)
 # Upper and lower points that meet when eyes and mouth close. Their distance is what a viewer sees

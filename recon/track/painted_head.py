@@ -19,9 +19,9 @@ from avatar3d.geometry import vertex_normals
 from avatar3d.heads import HeadModel
 from avatar3d.heads.model import PART_INDEX, PARTS
 from avatar3d.heads.skinning import LEFT_EYE, RIGHT_EYE
+from recon.capture.mesh_points import EYES
 from recon.capture.opencv import cv2
 from recon.track import kernels
-from recon.track.observation import EYES
 from render.mesh import project_points, rasterize_mesh
 
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)  # fmt: skip  # noqa: E501

@@ -16,7 +16,7 @@ from recon.benchmark.pictures import write_png
 from recon.benchmark.prepare import prepare_clip
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.run import run_fewshot, summarize
-from recon.capture.landmarks import CLIP_COPIES, PHOTO_COPIES
+from recon.capture.measure import CLIP_COPIES, PHOTO_COPIES
 from tests.recon.benchmark.synthetic import face_landmarks, fixed_detector, make_clip
 from tests.support.data import data_file_by_hash
 
