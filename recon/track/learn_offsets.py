@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 
 from avatar3d.heads import HeadModel, load_head
 from recon.capture import read_video, stable_head_crop, track_faces
+from recon.capture.measure import refine_landmarks
 from recon.capture.mirror import MIRROR
 from recon.track.landmark_shape import (
     LANDMARK_OFFSETS,
@@ -110,12 +111,19 @@ def save_offsets(head_name: str, offsets: Float[np.ndarray, "478 3"], path: Path
 def clip_landmarks(
     path: Path, frames: int = 8, max_frames: int = 240
 ) -> Float[np.ndarray, "F 478 2"]:
-    """Landmarks of evenly spaced frames of a clip, px about the centre of its 512 px crop."""
+    """Landmarks of evenly spaced frames of a clip as `create` measures them, px about the centre of
+    its 512 px crop."""
     track = track_faces(read_video(path, max_frames=max_frames))
     found = np.where(track.found)[0]
     chosen = found[np.linspace(0, len(found) - 1, frames).round().astype(int)]
     crop = stable_head_crop(track.landmarks, 512)
-    return crop.to_crop(track.landmarks[chosen, :, :2].reshape(-1, 2)).reshape(-1, 478, 2) - 256.0
+    rows = {int(track.indices[row]): row for row in chosen}
+    measured = [
+        refine_landmarks(frame.flattened(grey=127), track.landmarks[rows[frame.index]])
+        for frame in read_video(path, max_frames=max_frames)
+        if frame.index in rows
+    ]
+    return crop.to_crop(np.stack(measured)[..., :2].reshape(-1, 2)).reshape(-1, 478, 2) - 256.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
