@@ -79,6 +79,7 @@ def refine(
     order = _FrameOrder(len(observations), config.seed)
     visible = [torch.from_numpy(~mask).float().to(device) for mask in hidden or ()]
     losses = []
+    texture_weight = config.texture_weight_for(len(observations))
     steps = config.iterations_for(len(observations))
     for iteration in range(steps):
         decay = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * iteration / steps))
@@ -95,7 +96,7 @@ def refine(
         alpha_loss = ((rendering.alpha - shot.matte).abs() * shot.weight).sum()
         texture = (texture_energy(rendering.colors) - shot.texture).abs()
         texture_loss = (texture * shot.texture_weight).sum()
-        total = loss + config.alpha_weight * alpha_loss + config.texture_weight * texture_loss
+        total = loss + config.alpha_weight * alpha_loss + texture_weight * texture_loss
         total.backward()
         model.step(decay)
         if refine_pose:

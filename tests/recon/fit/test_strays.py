@@ -1,11 +1,11 @@
-"""Lone dots of hair go; hair among hair, hair on skin, and everything else stay."""
+"""Lone dots of hair and of cloth go; hair among hair, hair on skin, and everything else stay."""
 
 from __future__ import annotations
 
 import torch
 
 from avatar3d.avatar import Attributes
-from avatar3d.template import HAIR_OUTER
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET
 from recon.fit.strays import without_strays
 from tests.recon.fit import synthetic as scene
 
@@ -44,7 +44,22 @@ def test_hair_in_company_stays_bit_for_bit():
         assert torch.equal(_cleaned(positions, logits), logits)
 
 
-def test_opacity_is_only_lowered_and_only_of_hair():
+def test_a_dot_above_the_shoulder_goes_however_many_frames_and_hair_beside_the_face_stays():
+    template, _ = scene.scene()
+    points = template.neutral_points()
+    below = (template.layer == SHEET) & (points[:, 1] < -0.11)
+    positions = points.clone()
+    positions[template.layer == SHEET] -= torch.tensor([0.0, 0.0, 0.5])
+    for chosen, goes in ((below, True), ((template.layer == SHEET) & ~below, False)):
+        logits = torch.full((template.count,), 3.0)
+        logits[template.layer == SHEET] = -6.0
+        dot = int(torch.where(chosen)[0][3])
+        logits[dot] = 4.0
+        cleaned = _cleaned(positions, logits, frame_count=32)
+        assert bool(cleaned[dot].sigmoid() < 0.01) == goes
+
+
+def test_opacity_is_only_lowered_and_only_of_hair_and_cloth():
     template, _ = scene.scene()
     generator = torch.Generator().manual_seed(0)
     logits = 4 * torch.randn(template.count, generator=generator) - 2
@@ -52,7 +67,8 @@ def test_opacity_is_only_lowered_and_only_of_hair():
     assert (cleaned <= logits).all()
     changed = cleaned != logits
     assert changed.any()
-    assert ((template.layer[changed] == 1) | (template.layer[changed] == 2)).all()
+    layers = template.layer[changed]
+    assert ((layers == HAIR_INNER) | (layers == HAIR_OUTER) | (layers == SHEET)).all()
 
 
 def test_more_frames_lower_less():

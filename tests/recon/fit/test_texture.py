@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recon.fit.config import RefineConfig
 from recon.fit.texture import texture_energy, texture_weight
 
 
@@ -66,3 +67,11 @@ def test_windows_at_the_outline_and_beside_the_person_weigh_nothing():
     assert int((3 * columns + 9).min()) >= 18
     assert int((3 * columns + 1).max()) <= 41
     assert texture_weight(torch.zeros(60, 60), torch.ones(60, 60)).sum() == 0
+
+
+def test_many_frames_are_believed_more_detail():
+    config = RefineConfig()
+    weights = [config.texture_weight_for(count) for count in (1, 8, 32, 100)]
+    assert weights[0] == config.texture_weight
+    assert weights[0] < weights[1] < weights[2]
+    assert weights[2:] == [config.texture_weight_of_many] * 2
