@@ -124,6 +124,7 @@ def benchmark(
             codec: folder with clips and recorded motion; without it only painted heads.
         methods: fewshot: ours (avatars), ours-ff (the prior's answer without refinement),
             ours-linear (a linear prior), ours-noprior (refinement without prior), ours_start (neither),
+            ours-pixels (ours, its codes refined on each test frame's pixels: another column),
             copy (the nearest support frame), warp2d (a 2D warp), adversarial2d (Zakharov et al. 2019,
             fine-tuned), adversarial2d-ff (the same without fine-tuning).
         shots: fewshot: numbers of support frames.
@@ -260,8 +261,12 @@ def _fewshot(
         elif called == "ours-linear":
             folds = None if prior is None else Path(prior) / "linear"
             made = ours.OursLinear(head, prior=str(folds) if folds and folds.is_dir() else None)
-        elif called in ("ours", "ours-ff"):
-            kinds = {"ours": ours.Ours, "ours-ff": ours.OursFeedForward}
+        elif called in ("ours", "ours-ff", "ours-pixels"):
+            kinds = {
+                "ours": ours.Ours,
+                "ours-ff": ours.OursFeedForward,
+                "ours-pixels": ours.OursOnPixels,
+            }
             made = kinds[called](head, prior=prior)
         elif called in ("adversarial2d", "adversarial2d-ff"):
             return baseline(called)

@@ -2,7 +2,8 @@
 
 `ours` is what `create` makes; `ours-linear` has a linear prior instead of the network, `ours-ff` is
 the prior's answer without refinement, `ours-noprior` the refinement without prior, `ours_start`
-neither.
+neither. `ours-pixels` is `ours` with the test frames' codes refined on their own pixels, as
+photometric trackers do: another column, which says so.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from recon.benchmark.method import START, Fitted, Method
 from recon.capture.inputs import hash_file
 from recon.capture.matting import foreground_colors
 from recon.fit.fitter import FitConfig, fit_avatar
+from recon.fit.follow import FollowConfig, follow
 from recon.fit.observation import Observation
 from recon.pipeline import CreateConfig, chosen
 from recon.prior.weights import LINEAR
@@ -128,6 +130,22 @@ class OursStart(Ours):
         self.name += START
 
 
+class OursOnPixels(Ours):
+    """The avatar of `ours`; each test frame's code is refined on that frame's pixels."""
+
+    name = "ours-pixels"
+    sees_test_pixels = True
+
+    def settings(self) -> dict[str, object]:
+        note = "ours-pixels refines the code of every test frame on that frame's own pixels."
+        return {**super().settings(), "follow": dataclasses.asdict(FollowConfig()), "note": note}
+
+    def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:
+        fitted = super().fit(support, clip)
+        assert isinstance(fitted, FittedAvatar)
+        return FollowingAvatar(fitted.avatar, fitted.tracking, self.modes)
+
+
 def _unrefined(config: FitConfig | None) -> FitConfig:
     config = config or FitConfig()
     still = replace(config.refine, iterations=0, iterations_per_frame=0, max_iterations=0)
@@ -195,3 +213,12 @@ class FittedAvatar(Fitted):
 
     def figures(self) -> dict[str, float]:
         return {"gaussians": float(self.avatar.count)}
+
+
+class FollowingAvatar(FittedAvatar):
+    """An avatar that looks at the frame it is to show."""
+
+    def render(self, test_index: int, clip: PreparedClip) -> np.ndarray:
+        code = self.code(clip.landmarks[test_index])
+        shown = observe(clip.frame(test_index))
+        return self._picture(follow(self.avatar, self.tracking.camera, code, shown))

@@ -10,21 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avatar3d.avatar import Attributes, ExpressionBasis
-from avatar3d.binding import Binding, Frames
+from avatar3d.binding import Binding
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
-from avatar3d.fused.gradient import shading
-from avatar3d.geometry import quaternion_multiply, rotation_vector_to_quaternion
 from avatar3d.template import SKIN, Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.config import RefineConfig
+from recon.fit.frame_pose import FramePose, Light
 from recon.fit.observation import Observation
 from recon.fit.pose import pose_gaussians
 from recon.fit.regularity import Smoothness
@@ -35,7 +33,6 @@ from recon.fit.texture import texture_energy
 from render.losses import photometric_loss
 from render.rasterize import rasterize
 
-_ORIENTATION_EVERY = 6
 _QUIET = 0.1
 _SKIN_FOOTPRINT_M = 0.0013
 _EXPRESSIVE = (
@@ -74,8 +71,10 @@ def refine(
     device = start.attributes.colors.device
     shots = Shots(observations, camera, config.close_ups, config.seed)
     model = _Model(template, start, codes, config)
-    light = _Light(start.light, template.lit.to(device))
-    poses = [_FramePose(codes.at(index), light, config) for index in range(len(observations))]
+    light = Light(start.light, template.lit.to(device))
+    poses = [
+        FramePose(codes.at(index), light, config.pose_rates) for index in range(len(observations))
+    ]
     order = _FrameOrder(len(observations), config.seed)
     visible = [torch.from_numpy(~mask).float().to(device) for mask in hidden or ()]
     losses = []
@@ -240,77 +239,6 @@ class _Steps:
 def _around(start: Tensor, reach: float) -> tuple[Tensor, Tensor]:
     """Limits of +-reach that let what starts beyond them stay there."""
     return start.clamp(max=-reach), start.clamp(min=reach)
-
-
-class _Light(NamedTuple):
-    coefficients: Tensor | None  # [9, 3]
-    lit: Tensor  # [N] bool
-
-
-class _FramePose:
-    """One frame's code, refined as small steps from where the tracker put it."""
-
-    def __init__(self, code: ExpressionCode, light: _Light, config: RefineConfig) -> None:
-        self._tracked, self._light = code, light
-        rates = config.pose_rates
-        self._rotation, self._translation, self._neck = (
-            code.coefficients.new_zeros(3, requires_grad=True) for _ in range(3)
-        )
-        self._coefficients = code.coefficients.clone().requires_grad_()
-        groups = [
-            (self._rotation, rates.rotation),
-            (self._translation, rates.translation),
-            (self._coefficients, rates.coefficients),
-            (self._neck, rates.neck),
-        ]
-        self._rates = [rate for _, rate in groups]
-        self._optimizer = torch.optim.Adam(
-            [{"params": [value], "lr": rate} for value, rate in groups], betas=(0.8, 0.95)
-        )
-        self._cached: tuple[Frames, Tensor] | None = None
-        self._visits = 0  # with gradient
-
-    def frames(
-        self, binding: Binding, with_gradient: bool
-    ) -> tuple[Frames, ExpressionCode, Tensor]:
-        """The posed anchors, the code, and the light [N, 3] that falls on them; with gradient, the
-        positions carry it to the code.
-
-        A refined code turns its anchors by a degree or two over all steps, so their orientation
-        is taken from the cache and renewed now and then.
-        """
-        if self._cached is None or (with_gradient and self._visits % _ORIENTATION_EVERY == 0):
-            with torch.no_grad():
-                frames = binding.frames(self._current())
-                self._cached = frames, shading(frames, *self._light)
-        frames, shade = self._cached
-        if not with_gradient:
-            with torch.no_grad():
-                return frames, self._current(), shade
-        self._visits += 1
-        code = self._current()
-        return frames._replace(positions=binding.positions(code)), code, shade
-
-    def _current(self) -> ExpressionCode:
-        turn = rotation_vector_to_quaternion
-        return ExpressionCode(
-            self._coefficients,
-            quaternion_multiply(turn(self._rotation), self._tracked.head_rotation),
-            self._tracked.head_translation + self._translation,
-            quaternion_multiply(turn(self._neck), self._tracked.neck_rotation),
-        )
-
-    @torch.no_grad()
-    def step(self, decay: float) -> None:
-        for group, rate in zip(self._optimizer.param_groups, self._rates):
-            group["lr"] = rate * decay
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self._coefficients.clamp_(0.0, 1.0)
-
-    @torch.no_grad()
-    def code(self) -> ExpressionCode:
-        return ExpressionCode(*(value.detach().clone() for value in self._current()))
 
 
 class _FrameOrder:

@@ -46,7 +46,7 @@ class Shots:
         """`close_ups`: their share of all shots, of frames that have detail."""
         self._size_px = observations[0].size_px
         self._camera = camera.resized(self._size_px, self._size_px)
-        self._whole = [_whole(observation, self._camera) for observation in observations]
+        self._whole = [whole_frame(observation, self._camera) for observation in observations]
         self._details = [_larger_detail(observation) for observation in observations]
         self._close_ups = close_ups
         self._random = np.random.default_rng(seed)
@@ -71,7 +71,8 @@ class Shots:
         return _shot(detail.window(row, column, self._size_px), view, backdrop)
 
 
-def _whole(observation: Observation, camera: Camera) -> list[Shot]:
+def whole_frame(observation: Observation, camera: Camera) -> list[Shot]:
+    """A frame before each of BACKGROUNDS; `camera` has the observation's size."""
     continued = observation.continued()
     return [_shot(continued, camera, backdrop) for backdrop in range(len(BACKGROUNDS))]
 
