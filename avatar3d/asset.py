@@ -192,7 +192,9 @@ def _basis(arrays: dict[str, np.ndarray], path: Path, head: HeadModel) -> Expres
             f"{head.name!r} has {head.expression_count}; it is damaged"
         )
     if (arrays["basis_limits"][0] > arrays["basis_limits"][1]).any():
-        raise UserError(f"{path} has expression limits whose least exceeds the greatest")
+        raise UserError(
+            f"{path} has expression limits whose least exceeds the greatest; it is damaged"
+        )
 
     def expanded(name: str) -> Tensor:
         return _tensor(arrays[name]) * _tensor(arrays[f"{name}_scale"])[:, None, None]

@@ -10,7 +10,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
+
 from avatar3d.errors import UserError
+
+
+def cache_folder() -> Path:
+    """For what can be made or fetched again: $AVATAR3D_CACHE, else the user's cache folder."""
+    folder = os.environ.get("AVATAR3D_CACHE")
+    return Path(folder) if folder else platformdirs.user_cache_path("avatar3d")
+
+
+def data_folder() -> Path:
+    """Where what the user has given to keep lies: avatar3d in the user's data folder."""
+    return platformdirs.user_data_path("avatar3d")
 
 
 @contextlib.contextmanager

@@ -76,7 +76,10 @@ def read(path: str | Path, timecode_rate: float | None = None) -> tuple[Expressi
     if np.abs(angles).max() > math.pi:  # some tools write degrees
         angles = np.radians(angles)
     if np.abs(angles).max() > 2 * math.pi:
-        raise UserError(f"{path}: head angles reach {np.degrees(np.abs(angles).max()):.0f} degrees")
+        raise UserError(
+            f"{path}: head angles reach {np.degrees(np.abs(angles).max()):.0f} degrees, expected at "
+            f"most 360; repair the columns {', '.join(HEAD_ANGLES)}"
+        )
     rotation = head_rotation(torch.from_numpy(angles).to(torch.float32))
     codes = ExpressionCode(
         torch.from_numpy(coefficients).to(torch.float32),
@@ -142,7 +145,7 @@ def _read_table(path: str | Path) -> tuple[dict[str, int], list[str] | None, np.
         except ValueError as error:
             raise UserError(f"{path}, line {index + 2}: {error}") from error
     if not has_face.any():
-        raise UserError(f"{path} has no row with values")
+        raise UserError(f"{path} has no row with values; give a recording in which a face was seen")
     if not np.isfinite(table).all():
         raise UserError(f"{path} has NaN or infinite values")
     timecodes = None

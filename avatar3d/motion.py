@@ -163,7 +163,8 @@ def _read_npz(path: str | Path, frames_per_second: float | None) -> Motion:
         raise UserError(f"{path} is an .npz file but not a motion: it has no version or names")
     if version != FORMAT_VERSION:
         raise UserError(
-            f"{path} has motion format {version}, this avatar3d reads {FORMAT_VERSION}; upgrade it"
+            f"{path} has motion format {version}, this avatar3d reads {FORMAT_VERSION}; "
+            "upgrade it with: pip install -U avatar3d"
         )
     names = tuple(map(str, names))
     if names[: len(ARKIT_NAMES)] != ARKIT_NAMES:

@@ -80,9 +80,7 @@ def track_clip(
     head: HeadModel,
     choice: Choice | None = None,
     *,
-    face_index: int | None = None,
     frames_per_second: float | None = None,
-    smoothing: Smoothing | None = None,
     watch: Watch | None = None,
     own: bool = False,
 ) -> ClipMotion:
@@ -95,7 +93,7 @@ def track_clip(
     left out.
     """
     path = Path(path)
-    choice = choice or Choice(size=face_index)
+    choice = choice or Choice()
     info = read_video_info(path)
     times: list[float] = []
     shots: list[Shot] = []
@@ -123,7 +121,7 @@ def track_clip(
             "from the front, upright and well lit"
         )
     rate = _rate(np.array(times), info)
-    codes = _joined(pieces, shots, rate, head.expression_names, smoothing or Smoothing())
+    codes = _joined(pieces, shots, rate, head.expression_names, Smoothing())
     found = np.concatenate(
         [
             np.zeros(shot.stop - shot.first, bool) if piece is None else piece.found

@@ -41,7 +41,7 @@ def create(
         output: The .avatar file; NAME.preview.jpg is written beside it.
         preset: draft is fast, best is slow; configs/create/*.yaml has their values.
         head: Head model: default, ict, another that was added, or the path of its file.
-        prior: What other people taught: clean, research, the path of a prior's file, or none.
+        prior: What other people taught: clean, research, linear, the path of a prior's file, or none.
         face: Which face where a picture shows several; 0 is the largest.
         frames: Look at no more than so many photos, or frames spread over the clip.
         licence: Text that the avatar carries: what others may do with it.
@@ -230,6 +230,7 @@ def _fewshot(
 ) -> FewshotReport:
     from avatar3d.config import load_preset
     from recon.benchmark import FewshotConfig, Method, find_clips, run_fewshot
+    from recon.benchmark.method import method_class
     from recon.benchmark.networks import Networks
     from recon.reenact import Transfer
 
@@ -251,27 +252,21 @@ def _fewshot(
         content = ContentPaths(weights.vgg19, weights.vggface)
         return (tuned if called == tuned.name else plain)(own, content=content)
 
-    def method(called: str) -> str | Method:
+    def method(called: str) -> Method:
         from recon.benchmark import ours
 
-        if called == "ours_start":
-            made = ours.OursStart(head)
-        elif called == "ours-noprior":
-            made = ours.OursWithoutPrior(head)
-        elif called == "ours-linear":
-            folds = None if prior is None else Path(prior) / "linear"
-            made = ours.OursLinear(head, prior=str(folds) if folds and folds.is_dir() else None)
-        elif called in ("ours", "ours-ff", "ours-pixels"):
-            kinds = {
-                "ours": ours.Ours,
-                "ours-ff": ours.OursFeedForward,
-                "ours-pixels": ours.OursOnPixels,
-            }
-            made = kinds[called](head, prior=prior)
-        elif called in ("adversarial2d", "adversarial2d-ff"):
+        if called in ("adversarial2d", "adversarial2d-ff"):
             return baseline(called)
+        kind = method_class(called)
+        if not issubclass(kind, ours.Ours):
+            return kind()
+        if kind is ours.OursLinear:
+            folds = None if prior is None else Path(prior) / "linear"
+            made = kind(head, prior=str(folds) if folds and folds.is_dir() else None)
+        elif kind in (ours.OursStart, ours.OursWithoutPrior):
+            made = kind(head)
         else:
-            return called
+            made = kind(head, prior=prior)
         made.modes = modes
         return made
 

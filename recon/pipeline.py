@@ -44,7 +44,7 @@ class CreateConfig:
 
     max_frames: int = 32  # support frames: of a clip, evenly spread; of many photos likewise
     fit_size_px: int = 256  # the head crop's side in the pictures that the fit compares with
-    # What other people taught: clean, research, the path of a prior's file, or none.
+    # What other people taught: clean, research, linear, the path of a prior's file, or none.
     prior: str = "clean"
     fit: FitConfig = field(default_factory=FitConfig)
 

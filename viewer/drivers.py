@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from avatar3d.errors import UserError
+from avatar3d.files import data_folder
 
 FACE_MESH_VERSION = "0.4.1633559619"
 # Every browser that draws the page has SIMD, so the files without it are left out.
@@ -36,12 +37,12 @@ GET_FACE_MESH = (
 
 
 def find_face_mesh() -> Path | None:
-    """The detector's folder: $AVATAR3D_FACE_MESH, ~/.local/share/avatar3d/face_mesh, or what
+    """The detector's folder: $AVATAR3D_FACE_MESH, face_mesh in the user's data folder, or what
     `npm ci` put into a checkout."""
     given = os.environ.get("AVATAR3D_FACE_MESH")
     places = [
         *([Path(given)] if given else []),
-        Path.home() / ".local" / "share" / "avatar3d" / "face_mesh",
+        data_folder() / "face_mesh",
         Path(__file__).parent / "web" / "node_modules" / "@mediapipe" / "face_mesh",
     ]
     return next((place for place in places if (place / _REQUIRED).is_file()), None)

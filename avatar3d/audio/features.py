@@ -14,7 +14,6 @@ RATE_HZ = 16_000
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms
 BANDS = 80
 FEATURES = BANDS + 1  # and the loudness against the recent peak
-FEATURES_HZ = RATE_HZ // HOP
 
 _LOWEST_HZ, _HIGHEST_HZ = 40.0, 7800.0
 _FLOOR = 1e-6  # of a band's energy: -60 dB, below every room

@@ -39,7 +39,11 @@ def speak_to_file(text: str, output: Path, language: str = "en-us") -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"espeak-ng did not finish with the text in {language!r}") from None
+        raise UserError(
+            f"espeak-ng did not finish with the text in {language!r} within "
+            f"{20 + _SECONDS_A_CHARACTER * len(text):.0f} s; give a shorter text, or a recording "
+            "with --audio"
+        ) from None
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
     # An unknown voice is an error on stderr only: it goes on with another one.
     refused = done.returncode != 0 or any("does not exist" in line for line in said)

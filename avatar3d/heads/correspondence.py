@@ -19,6 +19,7 @@ from torch import Tensor
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.container import read_container, write_container
 from avatar3d.errors import UserError
+from avatar3d.files import cache_folder
 from avatar3d.heads.contour import FACE_OVAL
 from avatar3d.heads.fitting.alignment import Similarity, align
 from avatar3d.heads.fitting.distance import closest_points, nearby_points
@@ -78,18 +79,6 @@ def correspondence(source: HeadModel, target: HeadModel) -> Correspondence:
     except (OSError, UserError):
         pass  # a cache that cannot be written costs time, nothing else
     return found
-
-
-def cache_folder() -> Path:
-    """Where what can be computed again is kept: $AVATAR3D_CACHE, else the user's cache folder."""
-    import os
-
-    folder = os.environ.get("AVATAR3D_CACHE")
-    if folder:
-        return Path(folder)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("avatar3d"))
 
 
 def find_correspondence(

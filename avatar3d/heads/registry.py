@@ -6,9 +6,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-import platformdirs
-
 from avatar3d.errors import UserError
+from avatar3d.files import data_folder
 from avatar3d.heads.ict import read_ict
 from avatar3d.heads.model import HeadModel
 from avatar3d.heads.storage import HeadFacts, read_facts, read_head
@@ -20,7 +19,7 @@ SUFFIXES = (".npz", ".safetensors")
 def heads_folder() -> Path:
     """Where the user's heads live: $AVATAR3D_HEADS, else `avatar3d/heads` in the user's data."""
     folder = os.environ.get("AVATAR3D_HEADS")
-    return Path(folder) if folder else platformdirs.user_data_path("avatar3d") / "heads"
+    return Path(folder) if folder else data_folder() / "heads"
 
 
 def load_head(name_or_path: str | Path = "default") -> HeadModel:

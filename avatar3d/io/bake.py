@@ -13,7 +13,6 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.io.gather import Cloud, Hits, gather
 from avatar3d.io.surface import PART_GROUP, Surface
-from avatar3d.light import irradiance
 from avatar3d.progress import progress
 from avatar3d.template import SHEET, SKIN
 
@@ -71,18 +70,6 @@ def at_rest(avatar: Avatar) -> Resting:
     )
     soft = (template.layer != SKIN) | template.is_part("scalp", "bust")
     return Resting(cloud, albedo.numpy(), gaussians.colors.numpy(), offsets.numpy(), soft.numpy())
-
-
-def light_factor(avatar: Avatar) -> np.ndarray:
-    """What the light multiplies each Gaussian's colour by in the rest pose, [N, 3]."""
-    factor = torch.ones(avatar.count, 3)
-    if avatar.light is not None:
-        code = ExpressionCode.neutral(coefficient_count=avatar.head.expression_count)
-        with torch.no_grad():
-            normals = avatar.binding.frames(code).rotations[..., 2]
-            lit = avatar.template.lit[:, None]
-            factor = torch.where(lit, irradiance(avatar.light, normals), factor)
-    return factor.numpy()
 
 
 def bake(

@@ -22,6 +22,7 @@ from avatar3d.npz import read_npz
 
 PARAMETERS = "flame_param.npz"
 FLAME_VERTICES, FLAME_TRIANGLES = 5023, 9976
+_DAMAGED = "it is damaged: give the point_cloud.ply and flame_param.npz of one checkpoint"
 _SHAPE_LIMIT = 30.0  # standard deviations, as .avatar files hold
 
 
@@ -52,10 +53,10 @@ def read_checkpoint(path: Path, head: HeadModel) -> Checkpoint:
     local = check_splats(splats_of(vertices, path), path)
     binding = vertices["binding_0"].astype(np.int64)
     if binding.min() < 0 or binding.max() >= 2 * FLAME_TRIANGLES:
-        raise UserError(f"{path} binds Gaussians to triangles that FLAME does not have")
+        raise UserError(f"{path} binds Gaussians to triangles that FLAME does not have; {_DAMAGED}")
     on_face = binding < FLAME_TRIANGLES
     if not on_face.any():
-        raise UserError(f"{path} has no Gaussians on FLAME itself")
+        raise UserError(f"{path} has no Gaussians on FLAME itself; {_DAMAGED}")
     shape, static_offset = _parameters(path.with_name(PARAMETERS), head)
     neutral = head.rig(_tensor(shape)).neutral.double().numpy() + static_offset
     local = Splats(*(value[on_face] for value in local))
@@ -100,13 +101,17 @@ def _parameters(path: Path, head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
         )
     shape = shape.reshape(-1).astype(np.float32)
     if not (np.abs(shape) <= _SHAPE_LIMIT).all():  # NaN fails too
-        raise UserError(f"{path} has a shape beyond {_SHAPE_LIMIT:g} standard deviations")
+        raise UserError(
+            f"{path} has a shape beyond {_SHAPE_LIMIT:g} standard deviations; {_DAMAGED}"
+        )
     offset = arrays.get("static_offset", np.zeros((FLAME_VERTICES, 3)))
     if offset.dtype.kind != "f" or offset.size % 3 or offset.size < 3 * FLAME_VERTICES:
-        raise UserError(f"{path} has a static_offset that does not fit FLAME's vertices")
+        raise UserError(
+            f"{path} has a static_offset that does not fit FLAME's vertices; {_DAMAGED}"
+        )
     offset = offset.reshape(-1, 3)[:FLAME_VERTICES].astype(np.float64)
     if not (np.abs(offset) <= 0.5).all():
-        raise UserError(f"{path} has a static_offset beyond half a metre")
+        raise UserError(f"{path} has a static_offset beyond half a metre; {_DAMAGED}")
     return shape, offset
 
 

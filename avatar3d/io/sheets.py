@@ -39,6 +39,7 @@ from avatar3d.io.surface import Surface, head_surface, sheet_surface
 
 FORMAT_VERSION = 1
 MANIFEST = "maps.json"
+_AGAIN = "export the avatar again with: avatar3d export --to texture"
 Images = Literal["png", "exr"]
 _STEPS = 4  # of taking up the difference: one alone would blur what was painted
 _GREATEST_OFFSET_M = 0.5
@@ -104,7 +105,7 @@ def read_sheets(folder: Path, avatar: Avatar) -> tuple[Avatar, list[str]]:
             for name, (wanted, own) in changes.items():
                 values[name] += _taken_up(footprints, name, wanted, own)
     if not found:
-        raise UserError(f"{folder} has none of its pictures, such as albedo.{images}")
+        raise UserError(f"{folder} has none of its pictures, such as albedo.{images}; {_AGAIN}")
     return _changed(avatar, before, values, folder), edited
 
 
@@ -222,7 +223,8 @@ def _read_manifest(folder: Path, avatar: Avatar) -> tuple[int, Images]:
     get = partial(_member, manifest)
     if get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{path} has the format version {get('format_version')!r}, expected {FORMAT_VERSION}"
+            f"{path} has the format version {get('format_version')!r}, expected {FORMAT_VERSION}; "
+            f"{_AGAIN}"
         )
     size, images = get("texture_size"), get("images")
     if type(size) is not int or not 16 <= size <= 8192 or images not in ("png", "exr"):

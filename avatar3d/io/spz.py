@@ -104,7 +104,8 @@ def _fraction_bits(extent_m: float, path: Path) -> int:
         if extent_m * (1 << bits) <= _FIXED_LIMIT:
             return bits
     raise UserError(
-        f"cannot write {path}: a Gaussian lies {extent_m:g} m away, beyond what .spz holds"
+        f"cannot write {path}: a Gaussian lies {extent_m:g} m away, but .spz holds "
+        f"{_FIXED_LIMIT:g} m; export it as ply instead"
     )
 
 

@@ -24,7 +24,6 @@ from avatar3d.audio.model import EngineName, VoiceModel, load_voice
 from avatar3d.audio.network import LOOKAHEAD
 from avatar3d.audio.stream import FRAME_S, VoiceFrames, VoiceStream
 from avatar3d.avatar import Avatar
-from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from recon.audio import visemes
 from recon.audio.corpus import Corpus, corpus
@@ -283,8 +282,3 @@ def _load_ms(model: VoiceModel, engine: EngineName, repeats: int) -> float:
         model.engine(engine)
         times.append(time.perf_counter())
     return 1000 * float(np.diff(times).min())
-
-
-def check_data(data: Path | None) -> None:
-    if data is not None and not data.is_dir():
-        raise UserError(f"{data} is not a folder; name the one with the clips with --data")

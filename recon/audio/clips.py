@@ -15,10 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 from avatar3d.audio.sound import RATE_HZ, read_sound, read_sound_info
-from avatar3d.files import atomic_output
+from avatar3d.files import atomic_output, cache_folder
 from avatar3d.heads import HeadModel
 from recon.audio.measures import mouth_measures, skull_frame
-from recon.benchmark.cache import cache_folder
 from recon.capture import hash_file, read_video, stable_head_crop, track_faces
 from recon.clip_motion import CROP_PX, SUPPORT_FRAMES
 from recon.track import track_frames, track_support

@@ -22,12 +22,11 @@ from jaxtyping import Float
 from avatar3d.audio.features import RATE_HZ, log_mel
 from avatar3d.config import configs_folder
 from avatar3d.errors import UserError
-from avatar3d.files import atomic_output
+from avatar3d.files import atomic_output, cache_folder
 from avatar3d.progress import progress
 from recon.audio import visemes
 from recon.audio.espeak import Espeak, Manner
 from recon.audio.voices import Room, warp
-from recon.benchmark.cache import cache_folder
 
 Languages = Literal["seen", "unseen"]
 
@@ -87,7 +86,10 @@ def _chunk(seed: int, minutes: float, languages: Languages) -> list[Utterance]:
                     f"{done.returncode}); it needs espeak-ng: apt-get install espeak-ng"
                 )
         else:
-            raise UserError(f"espeak-ng crashed {ATTEMPTS} times while it made training speech")
+            raise UserError(
+                f"espeak-ng crashed {ATTEMPTS} times while it made training speech; start again, "
+                "or install another version of espeak-ng"
+            )
     with np.load(file, allow_pickle=False) as arrays:
         bands, channels, spoken = (arrays[name] for name in ("bands", "channels", "visemes"))
         cuts = np.cumsum(arrays["lengths"])[:-1]

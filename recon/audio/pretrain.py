@@ -18,14 +18,13 @@ from torch.nn import functional as F
 
 from avatar3d.audio.features import Normaliser
 from avatar3d.audio.network import CLASS_COUNT, LOOKAHEAD, MEASURE_COUNT, VoiceNetwork
-from avatar3d.files import atomic_output
+from avatar3d.files import atomic_output, cache_folder
 from avatar3d.progress import progress
 from recon.audio import visemes
 from recon.audio.corpus import Corpus, corpus
 from recon.audio.head_measures import measures_by_channel
 from recon.audio.outputs import CLOSURE, COUNT, ENERGY
 from recon.audio.voices import disguise
-from recon.benchmark.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from avatar3d.files import atomic_output
+from avatar3d.files import atomic_output, cache_folder
 from avatar3d.optional import require
 from recon.benchmark import detect
 from recon.benchmark.clip import PreparedClip
@@ -25,11 +24,6 @@ from recon.benchmark.report import make_folder
 
 FORMAT = 3  # raise it when prepare.py or the layout below gives something else
 PNG_LEVEL = 1  # speed before size
-
-
-def cache_folder() -> Path:
-    """$AVATAR3D_CACHE, else ~/.cache/avatar3d."""
-    return Path(os.environ.get("AVATAR3D_CACHE") or Path.home() / ".cache" / "avatar3d")
 
 
 def cached_clip(path: Path, protocol: Protocol) -> PreparedClip:

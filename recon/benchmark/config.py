@@ -20,8 +20,6 @@ class FewshotConfig:
     """Fill it with `load_preset(FewshotConfig, "benchmark", "fewshot")`."""
 
     clips: tuple[str, ...] = ()  # names or hashes, see `find_clips`; none: all there are
-    shots: tuple[int, ...] = (1, 8, 32)  # numbers of support frames
-    methods: tuple[str, ...] = ("copy", "warp2d")  # names of recon.benchmark.METHODS
 
 
 class NamedClip(NamedTuple):

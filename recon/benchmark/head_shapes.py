@@ -9,7 +9,6 @@ from scipy.interpolate import RBFInterpolator
 from scipy.spatial import KDTree
 
 from avatar3d.codes import ExpressionCode
-from avatar3d.geometry import vertex_normals
 from avatar3d.heads import PART_INDEX, HeadModel
 from recon.capture.mesh_points import LIPS, OVAL
 from recon.track.observation import GAPS
@@ -67,7 +66,6 @@ class FaceComparison:
         vertices, areas = _face_vertices(head, own)
         skin = _skin(other)
         target = posed(other)
-        normals = vertex_normals(other.neutral, other.triangles).double().numpy()
         scale, rotation, translation = similarity(own[inner], its[inner])
         self.landmark_rms_mm = 1e3 * _rms(
             scale * own[inner] @ rotation.T + translation - its[inner], np.ones(len(inner))
@@ -91,7 +89,6 @@ class FaceComparison:
                 skin,
                 _lower_lip(head)[vertices],
                 _lower_lip(other),
-                normals,
             ),
         )
 
@@ -123,7 +120,6 @@ class _FaceMap:
         skin: np.ndarray,
         lower: np.ndarray,
         its_lower: np.ndarray,
-        normals: np.ndarray,
     ) -> None:
         bend = RBFInterpolator(
             own_landmarks, its_landmarks, kernel="thin_plate_spline", smoothing=_SMOOTHING

@@ -14,12 +14,17 @@ from recon.benchmark.clip import PreparedClip, PreparedFrame
 
 # name -> "module:class", imported when asked for, so that a method's packages load only with it.
 METHODS: dict[str, str] = {
+    "ours": "recon.benchmark.ours:Ours",
+    "ours-ff": "recon.benchmark.ours:OursFeedForward",
+    "ours-linear": "recon.benchmark.ours:OursLinear",
+    "ours-noprior": "recon.benchmark.ours:OursWithoutPrior",
+    "ours-pixels": "recon.benchmark.ours:OursOnPixels",
+    "ours_start": "recon.benchmark.ours:OursStart",
     "copy": "recon.benchmark.copy:Copy",
     "warp2d": "recon.benchmark.warp_2d:Warp2D",
     "adversarial2d": "recon.benchmark.adversarial_2d.baseline:Adversarial2D",
     "adversarial2d-ff": "recon.benchmark.adversarial_2d.baseline:Adversarial2DFeedForward",
 }
-
 
 # What follows a method's name where its fit is left out: the report counts against it.
 START = "_start"
@@ -78,9 +83,14 @@ class Method(ABC):
 
 def get_method(name: str) -> Method:
     """A method of METHODS with its default settings."""
+    return method_class(name)()
+
+
+def method_class(name: str) -> type[Method]:
+    """The class behind a name of METHODS, loaded now."""
     if name not in METHODS:
         raise UserError(
             f"there is no benchmark method called {name!r}; choose from {', '.join(METHODS)}"
         )
     module, _, attribute = METHODS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    return getattr(importlib.import_module(module), attribute)

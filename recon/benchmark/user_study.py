@@ -72,7 +72,7 @@ def make_study(
         raise UserError(f"a study needs a question and a method, got {count} and {list(methods)}")
     clips = _clips(frames, methods, 3 if kind == "triplets" else 1)
     rng = np.random.default_rng(seed)
-    names = _Names(frames, output / "pictures", seed)
+    names = _Names(frames, output / "pictures")
     make_folder(output / "pictures")
     questions = []
     for number in range(count):
@@ -129,7 +129,7 @@ def score_study(key: Path, answers: Sequence[Path]) -> list[dict[str, Any]]:
         person = str(read.get("participant", path.stem))
         if person in people:
             raise UserError(f"{path} repeats the answers of {person}; give each person's file once")
-        people[person] = _hits(path, read.get("answers"), methods, kind)
+        people[person] = _hits(path, read.get("answers"), methods)
     if not people:
         raise UserError("there must be answers to score, got no file; name them after the key")
     share = "told" if kind == "triplets" else "chosen"
@@ -188,7 +188,7 @@ def _pair(
 class _Names:
     """Copies of pictures whose names say nothing."""
 
-    def __init__(self, frames: Path, folder: Path, seed: int) -> None:
+    def __init__(self, frames: Path, folder: Path) -> None:
         self._frames, self._folder = frames, folder
         self._salt = secrets.token_hex(8)
 
@@ -219,7 +219,7 @@ def _clips(frames: Path, methods: Sequence[str], least: int) -> list[str]:
 
 
 def _hits(
-    path: Path, answers: Any, methods: Mapping[str, tuple[str, ...]], kind: Kind
+    path: Path, answers: Any, methods: Mapping[str, tuple[str, ...]]
 ) -> dict[str, list[bool]]:
     """method -> for each of its questions, whether it was the one chosen."""
     hits: dict[str, list[bool]] = {}

@@ -18,12 +18,8 @@ from recon.benchmark.clip import PreparedClip, PreparedFrame
 from recon.benchmark.copy import nearest_frame
 from recon.benchmark.method import Fitted, Method
 from recon.benchmark.regions import FACE_LANDMARKS
+from recon.capture.mesh_points import OVAL
 
-# MediaPipe's face oval, clockwise from the forehead.
-OVAL = [
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-]  # fmt: skip
 RING_SCALE = 1.35  # of the oval about its middle: just outside the hair line and the ears
 BORDER_POINTS = 9  # a side
 
@@ -87,8 +83,8 @@ def _control_points(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Landmarks, ring and border: where they are in the source, and where they go."""
     source, target = source[:FACE_LANDMARKS], target[:FACE_LANDMARKS]
-    centre = source[OVAL].mean(0)
-    ring = centre + (source[OVAL] - centre) * RING_SCALE
+    centre = source[list(OVAL)].mean(0)
+    ring = centre + (source[list(OVAL)] - centre) * RING_SCALE
     border = _border(size_px)
     from_px = np.concatenate([source, ring, border])
     to_px = np.concatenate([target, _moved_as_whole(ring, source, target), border])

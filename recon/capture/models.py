@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatar3d.errors import UserError
+from avatar3d.files import cache_folder
 from recon.capture.inputs import hash_file
 
 logger = logging.getLogger(__name__)
@@ -49,13 +50,6 @@ SELFIE_SEGMENTER = ModelFile(
     sha256="191ac9529ae506ee0beefa6b2c945a172dab9d07d1e802a290a4e4038226658b",
     environment="AVATAR3D_SELFIE_SEGMENTER",
 )
-
-
-def cache_folder() -> Path:
-    """AVATAR3D_CACHE, else avatar3d in the user's cache folder."""
-    if folder := os.environ.get("AVATAR3D_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "avatar3d"
 
 
 def locate_model(

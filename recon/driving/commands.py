@@ -71,6 +71,16 @@ def reenact(
         if output is None:
             raise UserError(f"--to {to} writes a file; name it with -o, ending in {wanted[0]}")
         check_output(output, wanted)
+    elif output is not None:
+        raise UserError(f"--to {to} writes no file; leave -o out, or choose --to video or csv")
+    if side_by_side and to != "video":
+        raise UserError(
+            f"--side-by-side is for --to video, but --to {to} was asked for; leave it out"
+        )
+    if seconds is not None and to == "video":
+        raise UserError(
+            "--seconds is for live driving; a video is as long as its driver: leave it out"
+        )
     if to == "video" and is_camera(driver):
         raise UserError(
             "a video is made from a clip; for a camera choose --to window, viewer, virtual-camera, "

@@ -44,7 +44,6 @@ RESTING_QUANTILE = 0.2  # a clip's coefficient is at rest in at least this share
 @dataclass(frozen=True)
 class LearnedOffsets:
     offsets: Float[np.ndarray, "478 3"]  # metres, head frame
-    resting_codes: Float[np.ndarray, " E"]  # what stays of the neutral's bias after learning
     residual_px: list[float]  # mean landmark distance at 512, a round
 
 
@@ -58,7 +57,7 @@ def learn_offsets(
     clips = list(clips)
     settings = SupportSettings(joint_steps=6, final_steps=1)
     offsets = np.zeros((478, 3))
-    residuals, resting = [], np.zeros(head.expression_count)
+    residuals = []
     for _ in range(rounds):
         shape = build_landmark_shape(head, offsets)
         prior = prior_of_shape(shape, head.expression_names, settings.code)
@@ -86,7 +85,7 @@ def learn_offsets(
         offsets = _symmetric(offsets + step + neutral_bias)
         offsets -= _rigid_part(offsets, shape.neutral)
         residuals.append(float(np.mean(lengths)))
-    return LearnedOffsets(offsets, resting, residuals)
+    return LearnedOffsets(offsets, residuals)
 
 
 def _symmetric(offsets: np.ndarray) -> np.ndarray:

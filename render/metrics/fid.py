@@ -9,7 +9,6 @@ Few pictures make FID large; compare sets of one size only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -228,8 +227,3 @@ class _InceptionV3(nn.Module):
             if name.startswith("Mixed"):
                 value = layer(value)
         return value.mean((2, 3))
-
-
-def features_of(network: Inception, pictures: Iterable[np.ndarray]) -> Float[np.ndarray, "N 2048"]:
-    """Features of several pictures [H, W, 3] in 0..1."""
-    return np.stack([network(torch.from_numpy(picture)).numpy() for picture in pictures])

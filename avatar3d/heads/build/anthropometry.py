@@ -40,8 +40,6 @@ EAR_PROTRUSION = 0.018
 NECK_TOP_FRONT: Point = np.array([0.0, -0.130, -0.028])  # the angle between throat and chin
 NECK_TOP_SIDE: Point = np.array([0.0575, -0.096, -0.088])
 NECK_TOP_BACK: Point = np.array([0.0, -0.082, -0.141])
-NECK_HALF_BREADTH = 0.058
-SHOULDER_HALF_BREADTH = 0.205
 BUST_BOTTOM = -0.300
 
 JAW_JOINT: Point = np.array(

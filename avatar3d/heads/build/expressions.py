@@ -337,7 +337,7 @@ def tongue_out(head: Head) -> Points:
     return field
 
 
-def jaw_forward(head: Head, weights: Points) -> Points:
+def jaw_forward(weights: Points) -> Points:
     return weights[:, 3:4] * np.array([0.0, -0.0010, 0.0085])
 
 
@@ -424,7 +424,7 @@ def expression_basis(head: Head, weights: Points) -> Points:
     fields["eyeSquintLeft"] += canvas.painted([Stroke((32, -15), (-0.6, 2.4, 0.6), (17, 8))])
     fields["eyeLookOutLeft"] = gaze_drags_lids(lids)
     fields["eyeLookInLeft"] = -gaze_drags_lids(lids)
-    fields["jawForward"] = jaw_forward(head, weights)
+    fields["jawForward"] = jaw_forward(weights)
     fields["jawLeft"] = np.zeros_like(head.mesh.vertices)
     fields["mouthLeft"] = sideways(canvas)
     narrowing = canvas.painted([Stroke(CORNER, (-1.8, 0.0, 0.0), (14, 16))])

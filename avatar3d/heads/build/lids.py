@@ -10,7 +10,6 @@ from avatar3d.heads.build.eyes import LEFT_EYE, outside_eyeball
 from avatar3d.heads.build.halfmesh import Points
 from avatar3d.smooth import smoothstep
 
-CLOSED_SHARE = 0.10  # where the lids meet: this far up from the lower border
 UPPER_FOLD, LOWER_FOLD = np.radians(31.0), np.radians(38.0)  # skin that gives way beyond a border
 
 

@@ -107,7 +107,7 @@ def whole_loop(half: Points) -> Points:
     return np.concatenate([half, half[1:-1][::-1] * (-1.0, 1.0, 1.0)])
 
 
-def ear_base_names(skin: Skin) -> Points:
+def ear_base_names() -> Points:
     """The ellipse on the side of the head where the ear grows [EAR_COLUMNS, 3]; starts in front."""
     angle = np.linspace(0.0, 2 * np.pi, EAR_COLUMNS, endpoint=False)
     forward, up = 0.0125 * np.cos(angle), 0.0265 * np.sin(angle)
@@ -255,7 +255,7 @@ def relaxed(
 def add_skin(mesh: HalfMesh, face: Points) -> Skin:
     skin = Skin(face)
     loops = loop_names(skin)
-    ear = ear_base_names(skin)
+    ear = ear_base_names()
     ring = directions(neck_ring(np.linspace(0.0, np.pi, NECK_COLUMNS)))
     ring[[0, -1]] = on_midline(ring[[0, -1]])
     midline = midline_names(skin)

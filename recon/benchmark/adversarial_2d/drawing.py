@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from avatar3d.optional import require
-from recon.benchmark.warp_2d import OVAL
+from recon.capture.mesh_points import OVAL
 
 Color = tuple[int, int, int]
 Stroke = tuple[list[int], bool, Color]  # landmarks in order, whether the line closes, RGB
@@ -20,7 +20,7 @@ _EYES, _IRISES = (255, 0, 0), (255, 255, 255)
 _LIPS, _MOUTH = (255, 0, 255), (0, 255, 255)
 
 _MEDIAPIPE: list[Stroke] = [
-    (OVAL, True, _OUTLINE),
+    (list(OVAL), True, _OUTLINE),
     ([70, 63, 105, 66, 107, 55, 65, 52, 53, 46], True, _BROWS),
     ([300, 293, 334, 296, 336, 285, 295, 282, 283, 276], True, _BROWS),
     ([168, 6, 197, 195, 5, 4, 1], False, _NOSE),

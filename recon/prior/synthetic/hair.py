@@ -154,7 +154,7 @@ def _strands(
     inner = 0.5 + 0.5 * rank
     sheen = 0.03 if style.comb == "out" else 0.03 + 0.22 * float(np.mean(traits.hair))
     return strand_splats(
-        body, roots, curves, style.radius * (1.7 - 0.8 * rank), tone,
+        roots, curves, style.radius * (1.7 - 0.8 * rank), tone,
         root_shade=0.6, gloss=sheen, shadow=inner,
     )  # fmt: skip
 
@@ -237,7 +237,7 @@ def _bun(body: Scaffold, traits: Traits, knot: np.ndarray, rng: np.random.Genera
     curves = curves + middle
     tone = np.clip(np.array(traits.hair) * rng.uniform(0.75, 1.2, (rings, 1)), 0, 1)
     return strand_splats(
-        body, np.full(rings, root), curves, np.full(rings, 0.0022), tone, taper=0.0, root_shade=0.9
+        np.full(rings, root), curves, np.full(rings, 0.0022), tone, taper=0.0, root_shade=0.9
     )
 
 
@@ -264,9 +264,7 @@ def brows(body: Scaffold, traits: Traits, rng: np.random.Generator) -> Splats:
     curves = grow(body, roots, growth, rng)
     tone = np.array(traits.brow) * rng.uniform(0.8, 1.15, (count, 1))
     radius = np.full(count, 0.00022 + 0.00010 * traits.brow_weight)
-    return strand_splats(
-        body, roots, curves, radius, tone, root_shade=0.95, opacity=0.72, gloss=0.03
-    )
+    return strand_splats(roots, curves, radius, tone, root_shade=0.95, opacity=0.72, gloss=0.03)
 
 
 def lashes(body: Scaffold, traits: Traits, rng: np.random.Generator) -> Splats:
@@ -293,7 +291,7 @@ def lashes(body: Scaffold, traits: Traits, rng: np.random.Generator) -> Splats:
     roots = body.nearest_on_face(curve[:, 0])
     dark = np.tile(np.minimum(np.array(traits.brow) * 0.5, 0.12), (len(curve), 1))
     thin = 0.00022 * (0.6 + 0.5 * traits.lashes) * np.ones(len(curve))
-    splats = strand_splats(body, roots, curve, thin, dark, gloss=0.0, opacity=0.7)
+    splats = strand_splats(roots, curve, thin, dark, gloss=0.0, opacity=0.7)
     line = _lid_lines(body, traits)
     return joined([replace(splats, opacity=splats.opacity * np.repeat(weight, 2)), line])
 
@@ -307,7 +305,7 @@ def _lid_lines(body: Scaffold, traits: Traits) -> Splats:
     color = np.tile(np.array(traits.skin) * 0.28, (len(pieces), 1))
     radius = np.full(len(pieces), 0.00042 + 0.0002 * traits.lashes)
     return strand_splats(
-        body, roots, pieces, radius, color, taper=0.0, root_shade=1.0, opacity=0.75, gloss=0.0
+        roots, pieces, radius, color, taper=0.0, root_shade=1.0, opacity=0.75, gloss=0.0
     )
 
 
@@ -346,7 +344,7 @@ def beard(body: Scaffold, traits: Traits, rng: np.random.Generator) -> Splats | 
     curves = grow(body, roots, growth, rng)
     tone = _tones(body.points[roots], traits.beard_color, rng)
     return strand_splats(
-        body, roots, curves, np.full(count, 0.00052), tone, root_shade=0.8, opacity=0.8, gloss=0.04
+        roots, curves, np.full(count, 0.00052), tone, root_shade=0.8, opacity=0.8, gloss=0.04
     )
 
 

@@ -106,7 +106,6 @@ def _curled(curves: np.ndarray, growth: Growth, rng: np.random.Generator) -> np.
 
 
 def strand_splats(
-    body: Scaffold,
     roots: Int[np.ndarray, " S"],
     curves: Float[np.ndarray, "S K 3"],
     radius: Float[np.ndarray, " S"],

@@ -107,7 +107,7 @@ def test_spz_gives_up_fractions_for_reach(tmp_path: Path):
     splats = random_splats()._replace(positions=np.full((50, 3), -900.0, np.float32))
     read = _through(splats, ".spz", tmp_path)
     np.testing.assert_allclose(read.positions, splats.positions, atol=1e-3)
-    with pytest.raises(UserError, match=r"beyond what \.spz holds"):
+    with pytest.raises(UserError, match=r"\.spz holds .* export it as ply"):
         write_spz(splats._replace(positions=splats.positions * 1e5), tmp_path / "far.spz")
     assert not (tmp_path / "far.spz").exists()
 

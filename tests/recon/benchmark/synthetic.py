@@ -6,7 +6,7 @@ import numpy as np
 
 from recon.benchmark.clip import PreparedClip
 from recon.benchmark.protocol import NOSE_TIP, Protocol, support_indices, test_indices
-from recon.benchmark.warp_2d import OVAL
+from recon.capture.mesh_points import OVAL
 
 CROP_PX = 512
 MIDDLE_PX, HALF_WIDTH_PX, HALF_HEIGHT_PX = 256.0, 90.0, 120.0
@@ -18,7 +18,7 @@ def face_landmarks() -> np.ndarray:
     radius, angle = np.sqrt((k + 0.5) / 478) * 0.9, k * np.pi * (3 - np.sqrt(5))
     unit = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
     turn = np.linspace(0, 2 * np.pi, len(OVAL), endpoint=False)
-    unit[OVAL] = np.stack([np.sin(turn), -np.cos(turn)], 1)  # clockwise from the top
+    unit[list(OVAL)] = np.stack([np.sin(turn), -np.cos(turn)], 1)  # clockwise from the top
     unit[NOSE_TIP] = 0
     landmarks = np.zeros((478, 3), np.float32)
     landmarks[:, :2] = MIDDLE_PX + unit * [HALF_WIDTH_PX, HALF_HEIGHT_PX]

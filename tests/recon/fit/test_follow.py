@@ -44,7 +44,7 @@ def _angle(code: ExpressionCode) -> float:
 
 def _miss(code: ExpressionCode) -> float:
     truth, now = (photograph(motley(), each) for each in (TRUTH, code))
-    return float(np.abs(truth.over(0.0) - now.over(0.0)).mean())
+    return float(np.abs(truth.over((0.0,) * 3) - now.over((0.0,) * 3)).mean())
 
 
 def test_pose_and_expression_near_the_pictures():
