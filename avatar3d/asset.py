@@ -21,12 +21,12 @@ from avatar3d.avatar import Attributes, Avatar, ExpressionBasis
 from avatar3d.container import read_container, write_container
 from avatar3d.errors import UserError
 from avatar3d.files import check_writable
+from avatar3d.gaussians import SH_C0
 from avatar3d.heads import HeadModel, load_head
 from avatar3d.schema import Field, check_schema
 from avatar3d.template import TEMPLATE_VERSION
 
 FORMAT_VERSION = 1
-SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 MAX_GAUSSIANS = 1_000_000
 
 # Bounds are far beyond what a fit makes; what lies outside is damage.

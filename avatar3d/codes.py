@@ -27,6 +27,18 @@ ARKIT_NAMES: tuple[str, ...] = (
 ARKIT_INDEX: dict[str, int] = {name: index for index, name in enumerate(ARKIT_NAMES)}
 
 
+def other_side(name: str) -> str:
+    """The mirror image of a coefficient: eyeBlinkLeft for eyeBlinkRight; itself in the middle."""
+    if name.endswith("Left"):
+        return name.removesuffix("Left") + "Right"
+    return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
+
+
+def both_sides(**values: float) -> dict[str, float]:
+    """The same values on the left and on the right, named without side: mouthSmile=0.5."""
+    return {f"{name}{side}": value for name, value in values.items() for side in ("Left", "Right")}
+
+
 def unknown_name(name: str) -> str:
     """One sentence about a coefficient that is none of ARKit's."""
     near = get_close_matches(

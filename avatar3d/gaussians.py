@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+SH_C0 = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + SH_C0 * coefficient
+
 
 class Gaussians(NamedTuple):
     """Activated values, in the order and meaning of gsplat's `rasterization`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from types import ModuleType
 
@@ -17,3 +18,13 @@ def require(module: str, extra: str) -> ModuleType:
             f"this needs the package {module.partition('.')[0]!r}, which cannot be imported ({error}); "
             f"install it with: pip install 'avatar3d[{extra}]'"
         ) from error
+
+
+@functools.cache
+def numba_is_here() -> bool:
+    """Whether what Numba compiles may be used; what it does has a slower path in torch."""
+    try:
+        require("numba", extra="recon")
+    except UserError:
+        return False
+    return True

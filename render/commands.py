@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,6 @@ from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.files import check_writable
-from avatar3d.gaussians import Gaussians
 from avatar3d.motion import Motion
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -107,7 +106,7 @@ def write_video(
     """
     from avatar3d.progress import tracked
     from render.ahead import ahead
-    from render.frames import frames
+    from render.frames import drawn, posed
     from render.rasterize import warm_up
     from render.video import VideoWriter
 
@@ -117,8 +116,8 @@ def write_video(
     drawing = time.perf_counter()
     with (
         VideoWriter(output, motion.frames_per_second, sound_of(motion)) as video,
-        ahead(_posed(avatar, motion.codes)) as posed,
-        ahead(frames(_Posed(posed), motion.codes, cameras)) as pictures,
+        ahead(posed(avatar, motion.codes)) as gaussians,
+        ahead(drawn(gaussians, cameras)) as pictures,
     ):
         if beside is not None:
             pictures = (np.concatenate(pair, axis=1) for pair in zip(beside, pictures))
@@ -129,27 +128,6 @@ def write_video(
         f"wrote {output} ({len(motion)} frames, {motion.duration_s:.1f} s) in {now - started:.1f} s, "
         f"{len(motion) / (now - drawing):.0f} frames/s with encoding"
     )
-
-
-def _posed(avatar: Avatar, codes: ExpressionCode) -> Iterator[Gaussians]:
-    """The avatar's Gaussians of each code."""
-    import torch
-
-    for index in range(len(codes.coefficients)):
-        with torch.no_grad():  # holds for a thread, so it cannot be set by the caller
-            gaussians = avatar.gaussians(codes.at(index))
-        yield gaussians
-
-
-class _Posed:
-    """An avatar whose Gaussians are at hand already, in the order in which they are asked for."""
-
-    def __init__(self, posed: Iterator[Gaussians]) -> None:
-        self._posed = posed
-
-    def gaussians(self, code: ExpressionCode) -> Gaussians:
-        del code
-        return next(self._posed)
 
 
 def sound_of(motion: Motion):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -17,7 +16,7 @@ from avatar3d.gaussians import Gaussians
 from render.eight_bit import to_uint8
 from render.rasterize import BackendName, Mode, rasterize_8_bit
 
-__all__ = ["Posable", "frames", "to_uint8", "turntable"]
+__all__ = ["Posable", "drawn", "frames", "posed", "to_uint8"]
 
 
 class Posable(Protocol):
@@ -44,44 +43,46 @@ def frames(
     size: (width, height) px, the cameras' own if None.
     background: [3] in 0..1, white if None.
     """
-    if isinstance(codes, ExpressionCode):
-        codes = _unstacked(codes)
+    return drawn(
+        posed(avatar, codes), cameras, size,
+        background=background, sh_degree=sh_degree, mode=mode, backend=backend,
+    )  # fmt: skip
+
+
+def posed(avatar: Posable, codes: Iterable[ExpressionCode] | ExpressionCode) -> Iterator[Gaussians]:
+    """The avatar's Gaussians of each code, without gradient; computed as they are asked for."""
+    for code in _unstacked(codes) if isinstance(codes, ExpressionCode) else codes:
+        with torch.no_grad():  # holds for a thread, so it cannot be set by the caller
+            gaussians = avatar.gaussians(code)
+        yield gaussians
+
+
+def drawn(
+    gaussians: Iterable[Gaussians],
+    cameras: Iterable[Camera] | Camera,
+    size: tuple[int, int] | None = None,
+    *,
+    background: Tensor | None = None,
+    sh_degree: int | None = None,
+    mode: Mode = "classic",
+    backend: BackendName = "auto",
+) -> Iterator[np.ndarray]:
+    """As `frames`, of what is posed already: posing and drawing may have a thread each."""
     cameras = itertools.repeat(cameras) if isinstance(cameras, Camera) else cameras
     background = torch.ones(3) if background is None else background
-    for code, camera in zip(codes, cameras):
+    for each, camera in zip(gaussians, cameras):
         if size is not None and size != (camera.width, camera.height):
             camera = camera.resized(*size)
         with torch.no_grad():
-            gaussians = avatar.gaussians(code)
-        yield rasterize_8_bit(
-            gaussians,
-            camera,
-            background=background,
-            sh_degree=sh_degree,
-            mode=mode,
-            backend=backend,
-        )
-
-
-def turntable(
-    frame_count: int,
-    focal_length_px: float,
-    size_px: int,
-    distance_m: float,
-    yaw_range: float = 2 * math.pi,
-    pitch: float = 0.0,
-) -> list[Camera]:
-    """Cameras around the head that begin in front.
-
-    A whole turn (`yaw_range` = 2 pi) goes round by equal steps and closes; a smaller range swings
-    from the front to +range/2, to -range/2, and back, slow at the ends. Radians, metres.
-    """
-    phase = [2 * math.pi * index / frame_count for index in range(frame_count)]
-    if yaw_range >= 2 * math.pi:
-        yaws = phase
-    else:
-        yaws = [yaw_range / 2 * math.sin(angle) for angle in phase]
-    return [Camera.frontal(focal_length_px, size_px, distance_m, yaw, pitch) for yaw in yaws]
+            picture = rasterize_8_bit(
+                each,
+                camera,
+                background=background,
+                sh_degree=sh_degree,
+                mode=mode,
+                backend=backend,
+            )
+        yield picture
 
 
 def _unstacked(codes: ExpressionCode) -> Iterator[ExpressionCode]:

@@ -25,7 +25,6 @@ from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
 from avatar3d.files import temporary_folder
-from avatar3d.gaussians import Gaussians
 from avatar3d.motion import Motion
 from render.commands import check_output, check_rate, check_size
 from render.window import Window
@@ -143,7 +142,7 @@ def write_speech(
     from avatar3d.animation import portrait_camera
     from avatar3d.progress import progress
     from render.ahead import ahead
-    from render.frames import frames
+    from render.frames import drawn, posed
     from render.rasterize import warm_up
     from render.video import AudioBlocks, VideoWriter
 
@@ -155,8 +154,8 @@ def write_speech(
     with (
         progress("speak", info.duration_s * fps or math.inf) as step,
         VideoWriter(output, fps, sound) as video,
-        ahead(_posed(avatar, codes)) as posed,
-        ahead(frames(_AsTheyAre(), posed, portrait_camera(avatar, size_px))) as pictures,  # type: ignore[arg-type]
+        ahead(posed(avatar, codes)) as gaussians,
+        ahead(drawn(gaussians, portrait_camera(avatar, size_px))) as pictures,
     ):
         for picture in pictures:
             video.write(picture)
@@ -188,20 +187,6 @@ def perform_live(
                 next(frames(avatar, [codes.at(len(codes.coefficients) - 1)], camera))
             ):
                 return
-
-
-class _AsTheyAre:
-    """Gaussians that are posed already."""
-
-    def gaussians(self, code: Gaussians) -> Gaussians:
-        return code
-
-
-def _posed(avatar: Avatar, codes: Iterable[ExpressionCode]) -> Iterator[Gaussians]:
-    for code in codes:
-        with torch.no_grad():  # holds for a thread, so it cannot be set by the caller
-            gaussians = avatar.gaussians(code)
-        yield gaussians
 
 
 def _quietly(audio: Path, rate_hz: int, channels: int) -> Iterator[np.ndarray]:

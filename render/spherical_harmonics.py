@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avatar3d.gaussians import SH_C0
+
 # Normalisation of the real basis with 3DGS's signs (Condon-Shortley phase kept), by degree.
-DEGREE_0 = 0.28209479177387814
 DEGREE_1 = 0.4886025119029199
 DEGREE_2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
 DEGREE_3 = (
@@ -29,7 +30,7 @@ def basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "
     if not 0 <= degree <= MAX_DEGREE:
         raise ValueError(f"spherical harmonics go from degree 0 to {MAX_DEGREE}, got {degree}")
     x, y, z = directions.unbind(-1)
-    values = [torch.full_like(x, DEGREE_0)]
+    values = [torch.full_like(x, SH_C0)]
     if degree >= 1:
         values += [-DEGREE_1 * y, DEGREE_1 * z, -DEGREE_1 * x]
     if degree >= 2:
@@ -68,7 +69,7 @@ def evaluate(
             f"degree {degree} needs {count} coefficients per channel, got {coefficients.shape[-2]}"
         )
     if degree == 0:  # the same from everywhere
-        return (DEGREE_0 * coefficients[..., 0, :] + 0.5).clamp_min(0)
+        return (SH_C0 * coefficients[..., 0, :] + 0.5).clamp_min(0)
     directions = torch.nn.functional.normalize(means - camera_position[..., None, :], dim=-1)
     weights = basis(directions, degree)
     colors = torch.einsum("...nk,...nkc->...nc", weights, coefficients[..., :count, :])

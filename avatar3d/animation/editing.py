@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.code_interpolation import interpolate_codes, slerp
-from avatar3d.codes import ExpressionCode
+from avatar3d.codes import ExpressionCode, other_side
 from avatar3d.errors import UserError
 from avatar3d.geometry import quaternion_power
 from avatar3d.motion import Motion
@@ -92,7 +92,7 @@ def retime(motion: Motion, speed: float) -> Motion:
 def mirror(motion: Motion) -> Motion:
     """Left for right, as in a mirror."""
     column = {name: index for index, name in enumerate(motion.names)}
-    order = [column.get(_other_side(name), index) for name, index in column.items()]
+    order = [column.get(other_side(name), index) for name, index in column.items()]
     codes = motion.codes
     return replace(
         motion,
@@ -205,12 +205,6 @@ def _whole_sound(motion: Motion) -> Tensor:
     samples = round(motion.duration_s * motion.audio_rate)
     missing = max(0, samples - len(motion.audio))
     return torch.nn.functional.pad(motion.audio[:samples], (0, 0, 0, missing))
-
-
-def _other_side(name: str) -> str:
-    if name.endswith("Left"):
-        return name.removesuffix("Left") + "Right"
-    return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
 
 
 def _points(curve: Curve) -> tuple[Tensor, Tensor]:

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from avatar3d.codes import ExpressionCode
+from avatar3d.codes import ExpressionCode, both_sides
 from avatar3d.errors import UserError
-
-
-def _both(**values: float) -> dict[str, float]:
-    """The same value on the left and the right."""
-    return {f"{name}{side}": value for name, value in values.items() for side in ("Left", "Right")}
-
 
 # Amounts are below 1 where the full shape is a grimace that people seldom make.
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "neutral": {},
-    "smile": _both(mouthSmile=0.7, cheekSquint=0.4, eyeSquint=0.2, mouthDimple=0.2),
+    "smile": both_sides(mouthSmile=0.7, cheekSquint=0.4, eyeSquint=0.2, mouthDimple=0.2),
     "laugh": {
         "jawOpen": 0.4,
-        **_both(mouthSmile=0.75, cheekSquint=0.5, eyeSquint=0.35, mouthUpperUp=0.3),
+        **both_sides(mouthSmile=0.75, cheekSquint=0.5, eyeSquint=0.35, mouthUpperUp=0.3),
     },
     "surprise": {
         "jawOpen": 0.45,
         "browInnerUp": 0.8,
-        **_both(browOuterUp=0.7, eyeWide=0.7),
+        **both_sides(browOuterUp=0.7, eyeWide=0.7),
     },
-    "anger": _both(browDown=0.8, eyeSquint=0.3, noseSneer=0.5, mouthPress=0.4, mouthFrown=0.2),
+    "anger": both_sides(browDown=0.8, eyeSquint=0.3, noseSneer=0.5, mouthPress=0.4, mouthFrown=0.2),
     "sadness": {
         "browInnerUp": 0.7,
         "mouthShrugLower": 0.4,
-        **_both(mouthFrown=0.6, eyeLookDown=0.25, eyeBlink=0.15),
+        **both_sides(mouthFrown=0.6, eyeLookDown=0.25, eyeBlink=0.15),
     },
     "kiss": {"mouthPucker": 0.8, "mouthFunnel": 0.15},
-    "eyes closed": _both(eyeBlink=1.0),
+    "eyes closed": both_sides(eyeBlink=1.0),
     "look aside": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
 }
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from avatar3d.audio.features import RATE_HZ
 from avatar3d.errors import UserError
 from avatar3d.files import check_readable
 from avatar3d.optional import require
 
 logger = logging.getLogger(__name__)
 
-RATE_HZ = 16_000
 _CLIPPED = 0.999  # a recording that touches full scale is cut off there
 _CLIPPED_SHARE = 0.01  # of the samples: below, a click; above, the vowels are squared
 _SILENT_RMS = 1e-4  # -80 dB: no microphone is that quiet while somebody speaks

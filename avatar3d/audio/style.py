@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from avatar3d.audio.channels import CHANNEL_INDEX, CHANNELS, COEFFICIENTS_OF_CHANNELS
 from avatar3d.audio.network import MEASURE_COUNT
-from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES
+from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES, both_sides
 from avatar3d.smooth import smoothstep
 
 EmotionName = Literal[
@@ -38,26 +38,24 @@ class Style:
             raise ValueError(f"emotion_amount is {self.emotion_amount}, expected 0 to 1")
 
 
-def _both(**values: float) -> dict[str, float]:
-    return {f"{name}{side}": value for name, value in values.items() for side in ("Left", "Right")}
-
-
 # Milder than the expressions of `animation`: a face that speaks wears them for minutes.
 EMOTIONS: dict[str, dict[str, float]] = {
     "neutral": {},
-    "friendly": _both(mouthSmile=0.25, cheekSquint=0.15, eyeSquint=0.08),
-    "happy": _both(mouthSmile=0.55, cheekSquint=0.35, eyeSquint=0.2, mouthDimple=0.15),
+    "friendly": both_sides(mouthSmile=0.25, cheekSquint=0.15, eyeSquint=0.08),
+    "happy": both_sides(mouthSmile=0.55, cheekSquint=0.35, eyeSquint=0.2, mouthDimple=0.15),
     "sad": {
         "browInnerUp": 0.6,
         "mouthShrugLower": 0.2,
-        **_both(mouthFrown=0.45, eyeBlink=0.12, eyeLookDown=0.12),
+        **both_sides(mouthFrown=0.45, eyeBlink=0.12, eyeLookDown=0.12),
     },
-    "angry": _both(browDown=0.7, eyeSquint=0.3, noseSneer=0.3, mouthFrown=0.15, mouthPress=0.15),
-    "surprised": {"browInnerUp": 0.7, "jawOpen": 0.06, **_both(browOuterUp=0.6, eyeWide=0.5)},
-    "afraid": {"browInnerUp": 0.7, **_both(eyeWide=0.45, mouthStretch=0.25, browOuterUp=0.2)},
+    "angry": both_sides(
+        browDown=0.7, eyeSquint=0.3, noseSneer=0.3, mouthFrown=0.15, mouthPress=0.15
+    ),
+    "surprised": {"browInnerUp": 0.7, "jawOpen": 0.06, **both_sides(browOuterUp=0.6, eyeWide=0.5)},
+    "afraid": {"browInnerUp": 0.7, **both_sides(eyeWide=0.45, mouthStretch=0.25, browOuterUp=0.2)},
     "disgusted": {
         "mouthShrugUpper": 0.15,
-        **_both(noseSneer=0.6, mouthUpperUp=0.2, browDown=0.35, eyeSquint=0.2),
+        **both_sides(noseSneer=0.6, mouthUpperUp=0.2, browDown=0.35, eyeSquint=0.2),
     },
 }
 # While somebody speaks the mouth is busy: an emotion keeps so much of its share of it.

@@ -8,7 +8,6 @@ nearly cancel: float32 itself, summed in another order, holds no more there.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,12 @@ from torch import Tensor
 
 from avatar3d.binding import Binding
 from avatar3d.codes import ExpressionCode
-from avatar3d.errors import UserError
 from avatar3d.fused import layout
 from avatar3d.fused.layout import Look, Mesh, Pose, Posed
 from avatar3d.gaussians import Gaussians
 from avatar3d.heads.skinning import JOINT_NAMES
 from avatar3d.numba_threads import in_parallel
-from avatar3d.optional import require
+from avatar3d.optional import numba_is_here
 
 if TYPE_CHECKING:
     from avatar3d.avatar import Avatar
@@ -52,15 +50,6 @@ def why_not_fused(avatar: Avatar, code: ExpressionCode) -> str | None:
     if not numba_is_here():
         return "the package 'numba' cannot be imported; pip install 'avatar3d[recon]'"
     return None
-
-
-@functools.cache
-def numba_is_here() -> bool:
-    try:
-        require("numba", extra="recon")
-    except UserError:
-        return False
-    return True
 
 
 def warm_up() -> None:

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from avatar3d.codes import ExpressionCode
-from avatar3d.errors import UserError
 from avatar3d.heads.skinning import Rig
 from avatar3d.numba_threads import in_parallel
-from avatar3d.optional import require
+from avatar3d.optional import numba_is_here
 
 _SMALL_BATCH = 4  # below, codes are posed one by one: vectors over them would be half empty
 
@@ -59,7 +58,7 @@ class FoldedHead:
         plain = all(value.dtype == torch.float32 and value.device.type == "cpu" for value in code)
         batch = code.coefficients.shape[:-1]
         alike = all(value.shape[:-1] == batch for value in code)
-        if wanted or not plain or not alike or not _numba_is_here():
+        if wanted or not plain or not alike or not numba_is_here():
             return self.rig.pose(code)
         if self._arrays is None:
             self._arrays = _lay_out(self.rig)
@@ -115,14 +114,6 @@ def _lay_out(rig: Rig) -> Arrays:
         weight_joint=_indices(joint),
         weights=_array(weights[at, joint]),
     )
-
-
-def _numba_is_here() -> bool:
-    try:
-        require("numba", extra="recon")
-    except UserError:
-        return False
-    return True
 
 
 def _array(value: Tensor) -> np.ndarray:

@@ -17,6 +17,7 @@ from avatar3d.avatar import Attributes, Avatar
 from avatar3d.binding import Frames
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
+from avatar3d.gaussians import SH_C0
 from avatar3d.geometry import (
     matrix_to_quaternion,
     quaternion_conjugate,
@@ -24,7 +25,7 @@ from avatar3d.geometry import (
     quaternion_to_matrix,
     rotate,
 )
-from avatar3d.io.splats import SH_C0, Splats
+from avatar3d.io.splats import Splats
 from avatar3d.light import irradiance
 
 SAME_PLACE_M = 0.03  # an edit in an editor seldom moves a Gaussian farther

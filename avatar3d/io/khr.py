@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from avatar3d.errors import UserError
+from avatar3d.gaussians import SH_C0
 from avatar3d.io.glb import ARRAY_BUFFER, GlbReader, GlbWriter
-from avatar3d.io.splats import SH_C0, Splats, check_count, check_splats
+from avatar3d.io.splats import Splats, check_count, check_splats
 
 NAME = "KHR_gaussian_splatting"
 COLOR_SPACE = "srgb_rec709_display"

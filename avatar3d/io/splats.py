@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from avatar3d.errors import UserError
-from avatar3d.gaussians import Gaussians
+from avatar3d.gaussians import SH_C0, Gaussians
 
-SH_C0 = 0.28209479177387814  # the constant spherical harmonic: color = 0.5 + SH_C0 * coefficient
 MAX_SPLATS = 10_000_000
 SH_COUNTS = (1, 4, 9, 16)  # coefficients a channel, by degree
 _OPACITY_LIMIT = 1e-6  # beyond it a logit says more than a float32 opacity knows

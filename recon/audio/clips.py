@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from avatar3d.audio.sound import RATE_HZ, read_sound, read_sound_info
+from avatar3d.audio.features import RATE_HZ
+from avatar3d.audio.sound import read_sound, read_sound_info
 from avatar3d.files import atomic_output, cache_folder
 from avatar3d.heads import HeadModel
 from recon.audio.measures import mouth_measures, skull_frame

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from safetensors.numpy import save_file
 
+from avatar3d.codes import other_side
 from avatar3d.files import atomic_output
 from avatar3d.heads import HeadModel, load_head
 from recon.capture.mesh_points import EYES, OVAL
@@ -215,15 +216,7 @@ def saturated(corrections: Float[np.ndarray, "E 478 3"]) -> Float[np.ndarray, "E
 def mirrored_names(names: Sequence[str]) -> Int[np.ndarray, " E"]:
     """For each coefficient that of the other side; its own where it has none."""
     index = {name: number for number, name in enumerate(names)}
-    swap = {"Left": "Right", "Right": "Left"}
-
-    def other(name: str) -> str:
-        for side, opposite in swap.items():
-            if name.endswith(side):
-                return name.removesuffix(side) + opposite
-        return name
-
-    return np.array([index.get(other(name), index[name]) for name in names])
+    return np.array([index.get(other_side(name), index[name]) for name in names])
 
 
 def corrected(shape: LandmarkShape, corrections: Float[np.ndarray, "E 478 3"]) -> LandmarkShape:

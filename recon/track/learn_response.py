@@ -22,7 +22,7 @@ from jaxtyping import Float
 from safetensors.numpy import save_file
 
 from avatar3d.camera import Camera
-from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES, ExpressionCode
+from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES, ExpressionCode, other_side
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.heads import HeadModel, load_head
 from avatar3d.live_link_face import head_rotation
@@ -190,14 +190,8 @@ def _accumulate(
 
 def _mirrored_columns() -> tuple[list[int], Float[np.ndarray, " C"]]:
     """The column of the other side, and its sign: what turns aside turns to the other one."""
-
-    def other(name: str) -> str:
-        if name.endswith("Left"):
-            return name.removesuffix("Left") + "Right"
-        return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
-
-    codes = [ARKIT_INDEX[other(name)] for name in ARKIT_NAMES]
-    squares = [SQUARED_INDEX.index(ARKIT_INDEX[other(ARKIT_NAMES[i])]) for i in SQUARED_INDEX]
+    codes = [ARKIT_INDEX[other_side(name)] for name in ARKIT_NAMES]
+    squares = [SQUARED_INDEX.index(ARKIT_INDEX[other_side(ARKIT_NAMES[i])]) for i in SQUARED_INDEX]
     count = len(codes) + len(squares)
     columns = [*codes, *(len(codes) + index for index in squares)]
     signs = np.concatenate([np.ones(count), turn_features(np.array([-1.0, 0.5, 0.5]))

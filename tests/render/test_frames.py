@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
 from avatar3d.gaussians import Gaussians
-from render.frames import frames, to_uint8, turntable
+from render.frames import frames, to_uint8
 from render.rasterize import rasterize, rasterize_8_bit
 from tests.render.scenes import random_gaussians, tilted_camera
 
@@ -95,18 +95,6 @@ def test_size_and_background_are_kept():
     )
     assert picture.shape == (40, 48, 3)
     np.testing.assert_array_equal(picture[0, 0], [0, 255, 0])
-
-
-@pytest.mark.parametrize("yaw_range", [2 * math.pi, 1.0])
-def test_turntable_begins_in_front_and_looks_at_the_head(yaw_range):
-    cameras = turntable(8, focal_length_px=60, size_px=32, distance_m=0.8, yaw_range=yaw_range)
-    assert len(cameras) == 8
-    torch.testing.assert_close(cameras[0].position(), torch.tensor([0.0, 0.0, 0.8]))
-    for camera in cameras:
-        torch.testing.assert_close(camera.position().norm(), torch.tensor(0.8))
-        torch.testing.assert_close(camera.viewmat[:3, 3], torch.tensor([0.0, 0.0, 0.8]))
-        if yaw_range < 2:
-            assert abs(math.atan2(camera.position()[0], camera.position()[2])) <= 0.5001
 
 
 @given(st.integers(0, 255))

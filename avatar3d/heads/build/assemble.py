@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from avatar3d.heads.build import bust, ears, eyes, mouth, skin
-from avatar3d.heads.build.halfmesh import PARTS, FullMesh, HalfMesh, Points
+from avatar3d.heads.build.halfmesh import FullMesh, HalfMesh, Points
 from avatar3d.heads.build.surface import normalised
+from avatar3d.heads.model import PARTS
 
 MIDDLE = normalised(np.array([0.0, 0.72, 0.69]))  # what the atlas is unrolled about: the brow
 SPREAD = 1.0  # how much of the atlas the middle takes

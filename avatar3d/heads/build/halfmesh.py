@@ -7,10 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-PARTS = (
-    "face", "scalp", "ears", "neck", "bust", "left_eyeball", "right_eyeball", "eyelids",
-    "upper_teeth", "lower_teeth", "gums", "tongue", "mouth",
-)  # fmt: skip
+from avatar3d.heads.model import PARTS
+
 SWAPPED_PARTS = {"left_eyeball": "right_eyeball", "right_eyeball": "left_eyeball"}
 Points = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -14,8 +14,9 @@ from avatar3d.heads.build import landmarks as lm
 from avatar3d.heads.build.assemble import Head
 from avatar3d.heads.build.combinations import combinations
 from avatar3d.heads.build.eyes import LEFT_EYE
-from avatar3d.heads.build.halfmesh import PARTS, Indices, Points
-from avatar3d.heads.build.rig import JOINT_NAMES, JOINT_PARENTS
+from avatar3d.heads.build.halfmesh import Indices, Points
+from avatar3d.heads.model import PARTS
+from avatar3d.heads.skinning import JOINT_NAMES, JOINT_PARENTS
 
 
 def landmark_points(head: Head, statistics: lm.Statistics) -> tuple[Indices, Points]:
@@ -162,8 +163,8 @@ def save_head(
     metadata = {
         "name": "default",
         "expression_names": list(ARKIT_NAMES),
-        "joint_names": JOINT_NAMES,
-        "joint_parents": JOINT_PARENTS,
+        "joint_names": list(JOINT_NAMES),
+        "joint_parents": list(JOINT_PARENTS),
         "parts": list(PARTS),
         "units": "metres",
         "licence": "as avatar3d",

@@ -14,8 +14,6 @@ from avatar3d.heads.build.eyes import LEFT_EYE
 from avatar3d.heads.build.halfmesh import Points
 from avatar3d.smooth import smoothstep
 
-JOINT_NAMES = ["root", "neck", "head", "jaw", "left_eye", "right_eye"]
-JOINT_PARENTS = [-1, 0, 1, 2, 2, 2]
 ROOT, NECK, HEAD, JAW, LEFT, RIGHT = range(6)
 
 

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from avatar3d.audio.sound import RATE_HZ, read_sound, read_sound_info
+from avatar3d.audio.features import RATE_HZ
+from avatar3d.audio.sound import read_sound, read_sound_info
 from avatar3d.errors import UserError
 from tests.avatar3d.audio.voices import babble, write_sound
 

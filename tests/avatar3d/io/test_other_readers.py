@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from avatar3d.gaussians import SH_C0
 from avatar3d.io.khr import read_khr, write_khr
 from avatar3d.io.ply import read_ply, write_ply
-from avatar3d.io.splats import SH_C0, Splats
+from avatar3d.io.splats import Splats
 from avatar3d.io.spz import read_spz, write_spz
 from tests.avatar3d.io.still import covariances, random_splats
 from tests.support.javascript import run_tool, validated
