@@ -13,7 +13,6 @@ from recon.capture import (
     Face,
     Frame,
     PreparedFrame,
-    detect,
     detect_one,
     prepare,
     read_photo,
@@ -21,7 +20,8 @@ from recon.capture import (
     read_video_info,
     sample_indices,
 )
-from recon.capture.landmarks import check_height, choose_face
+from recon.capture.landmarks import check_height, choose_face, look_for_faces, measured_again
+from render.ahead import ahead
 
 logger = logging.getLogger(__name__)
 
@@ -100,13 +100,13 @@ def find_face(frames: Iterable[Frame], name: str, face_index: int | None = None)
     found: dict[int, Face] = {}
     last: Face | None = None
     count = 0
-    for frame in frames:
-        count += 1
-        faces = detect(frame.image)
-        if not faces:
-            continue
-        last = choose_face(faces, name, face_index) if last is None else _nearest(faces, last)
-        found[frame.index] = last
+    with ahead((frame, look_for_faces(frame.image)) for frame in frames) as looked:
+        for frame, faces in looked:
+            count += 1
+            if not faces:
+                continue
+            one = choose_face(faces, name, face_index) if last is None else _nearest(faces, last)
+            last = found[frame.index] = measured_again(frame.image, one)
     if not found:
         raise UserError(
             f"no face was found in {count} frames of {name}; give a clip that shows one face from "

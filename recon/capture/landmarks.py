@@ -99,9 +99,17 @@ def detect(
     (`recon.capture.search`). Each face found is measured again as `refine_landmarks` does.
     """
     rough = search_faces(image, max_faces=max_faces, model_path=model_path)
-    faces = [Face(refine_landmarks(image, points, model_path=model_path)) for points in rough]
-    faces.sort(key=lambda face: -face.height_px)
-    return [_with_others(face, faces) for face in faces]
+    return _by_size(refine_landmarks(image, points, model_path=model_path) for points in rough)
+
+
+def look_for_faces(image: NDArray[np.uint8], *, max_faces: int = MAX_FACES) -> list[Face]:
+    """As `detect`, with the landmarks of the first look: enough to tell who is who."""
+    return _by_size(search_faces(image, max_faces=max_faces))
+
+
+def measured_again(image: NDArray[np.uint8], face: Face) -> Face:
+    """A face of `look_for_faces` with the landmarks that `detect` gives."""
+    return replace(face, landmarks=refine_landmarks(image, face.landmarks))
 
 
 def detect_one(
@@ -230,6 +238,11 @@ def track_faces(
 
 _MISSING = np.full((LANDMARK_COUNT, 3), np.nan, np.float32)
 _NO_BOXES = np.zeros((0, 4), np.float32)
+
+
+def _by_size(landmarks: Iterable[NDArray[np.float32]]) -> list[Face]:
+    faces = sorted(map(Face, landmarks), key=lambda face: -face.height_px)
+    return [_with_others(face, faces) for face in faces]
 
 
 def _with_others(face: Face, faces: Sequence[Face]) -> Face:
