@@ -9,29 +9,35 @@ new version of the format.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
+import tyro
+
 from avatar3d.animation.codec import MODEL, Counter, count_motion, learned_contexts, model_json
+from avatar3d.cli import run_script
+from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 from avatar3d.motion import Motion
 
 RATE = 30.0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Learn the code stream's probabilities.")
-    parser.add_argument("motions", nargs="+", type=Path)
-    parser.add_argument("--output", type=Path, default=MODEL)
-    given = parser.parse_args(arguments)
+def main(motions: tyro.conf.Positional[tuple[Path, ...]], /, output: Path = MODEL) -> None:
+    """Learn the code stream's probabilities.
+
+    Args:
+        motions: Recorded motions.
+        output: The .json to write.
+    """
+    if not motions:
+        raise UserError("nothing to learn from; name one or more recorded motions")
     counter = Counter()
-    for path in given.motions:
+    for path in motions:
         count_motion(counter, Motion.load(path).resample(RATE).codes)
-    with atomic_output(given.output) as temporary:
+    with atomic_output(output) as temporary:
         temporary.write_text(model_json(learned_contexts(counter)), encoding="utf-8")
-    print(f"wrote {given.output} from {len(given.motions)} motions")
+    print(f"wrote {output} from {len(motions)} motions")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,16 +15,19 @@ stays a smile.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 from jaxtyping import Bool, Float, Int
 from safetensors.numpy import save_file
 
+from avatar3d.cli import run_script
 from avatar3d.codes import other_side
+from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 from avatar3d.heads import HeadModel, load_head
 from recon.capture.mesh_points import EYES, OVAL
@@ -225,19 +228,30 @@ def corrected(shape: LandmarkShape, corrections: Float[np.ndarray, "E 478 3"]) -
     return replace(shape, expression=shape.expression + corrections.transpose(1, 2, 0))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Learn corrections of a head's shapes over clips.")
-    parser.add_argument("--head", default="default", help="name or file of a head model")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
-    parser.add_argument("clips", nargs="+", type=Path, help="videos, one person each")
-    given = parser.parse_args(arguments)
-    head = load_head(given.head)
-    clips = [clip_landmarks(clip, frames=FRAMES) for clip in given.clips]
-    learned = learn_expressions(head, clips, given.rounds)
-    save_corrections(learned.corrections, given.output)
-    rounds = " ".join(f"{value:.2f}" for value in learned.residual_px)
-    print(f"{head.name}: residual px {rounds}; wrote {given.output}")
+def main(
+    clips: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    head: str = "default",
+    rounds: int = 3,
+) -> None:
+    """Learn corrections of a head's shapes over clips.
+
+    Args:
+        clips: Videos, one person each.
+        output: The .safetensors to write.
+        head: Head model: a name or the path of its file.
+        rounds: How often clips are tracked and corrections solved for.
+    """
+    if not clips:
+        raise UserError("nothing to learn from; name one or more videos, one person each")
+    model = load_head(head)
+    learned = learn_expressions(
+        model, [clip_landmarks(clip, frames=FRAMES) for clip in clips], rounds
+    )
+    save_corrections(learned.corrections, output)
+    errors = " ".join(f"{value:.2f}" for value in learned.residual_px)
+    print(f"{model.name}: residual px {errors}; wrote {output}")
 
 
 def save_corrections(corrections: Float[np.ndarray, "E 478 3"], path: Path) -> None:
@@ -246,4 +260,4 @@ def save_corrections(corrections: Float[np.ndarray, "E 478 3"], path: Path) -> N
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -14,15 +14,17 @@ that differs from the detector's: its usual value goes into the offsets too.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 from jaxtyping import Float
 from safetensors.numpy import save_file
 
+from avatar3d.cli import run_script
+from avatar3d.errors import UserError
 from avatar3d.heads import HeadModel, load_head
 from recon.capture import read_video, stable_head_crop, track_faces
 from recon.capture.measure import refine_landmarks
@@ -125,19 +127,28 @@ def clip_landmarks(
     return crop.to_crop(np.stack(measured)[..., :2].reshape(-1, 2)).reshape(-1, 478, 2) - 256.0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Learn a head's landmark offsets over clips.")
-    parser.add_argument("--head", default="default", help="name or file of a head model")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("clips", nargs="+", type=Path, help="videos, one person each")
-    given = parser.parse_args(arguments)
-    head = load_head(given.head)
-    learned = learn_offsets(head, [clip_landmarks(clip) for clip in given.clips], given.rounds)
-    save_offsets(head.name, learned.offsets, LANDMARK_OFFSETS)
-    rounds = " ".join(f"{value:.2f}" for value in learned.residual_px)
+def main(
+    clips: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    head: str = "default",
+    rounds: int = 4,
+) -> None:
+    """Learn a head's landmark offsets over clips.
+
+    Args:
+        clips: Videos, one person each.
+        head: Head model: a name or the path of its file.
+        rounds: How often clips are tracked and offsets solved for.
+    """
+    if not clips:
+        raise UserError("nothing to learn from; name one or more videos, one person each")
+    model = load_head(head)
+    learned = learn_offsets(model, [clip_landmarks(clip) for clip in clips], rounds)
+    save_offsets(model.name, learned.offsets, LANDMARK_OFFSETS)
+    errors = " ".join(f"{value:.2f}" for value in learned.residual_px)
     length_mm = 1e3 * np.sqrt((learned.offsets**2).sum(1).mean())
-    print(f"{head.name}: residual px {rounds}; offsets {length_mm:.1f} mm rms")
+    print(f"{model.name}: residual px {errors}; offsets {length_mm:.1f} mm rms")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -11,8 +11,7 @@ does not depend on the code. The result is made symmetric. Run it again when a h
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from jaxtyping import Float
 from safetensors.numpy import save_file
 
 from avatar3d.camera import Camera
+from avatar3d.cli import run_script
 from avatar3d.codes import ARKIT_INDEX, ARKIT_NAMES, ExpressionCode, other_side
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.heads import HeadModel, load_head
@@ -210,21 +210,23 @@ def save_response(
     linear_face.cache_clear()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Learn the detector's response to a head's codes.")
-    parser.add_argument("--head", default="default", help="name or file of a head model")
-    parser.add_argument("--people", type=int, default=10)
-    parser.add_argument("--frames", type=int, default=360, help="of each")
-    given = parser.parse_args(arguments)
-    head = load_head(given.head)
+def main(head: str = "default", people: int = 10, frames: int = 360) -> None:
+    """Learn the detector's response to a head's codes.
+
+    Args:
+        head: Head model: a name or the path of its file.
+        people: How many painted heads.
+        frames: Pictures of each.
+    """
+    model = load_head(head)
     clips = [
-        render_clip(head, random_codes(head, given.frames, seed), seed)
-        for seed in tracked(range(given.people), "draw and detect")
+        render_clip(model, random_codes(model, frames, seed), seed)
+        for seed in tracked(range(people), "draw and detect")
     ]
-    learned = learn_response(head, clips)
-    save_response(head.name, learned)
-    print(f"{head.name}: corrections {1e3 * np.sqrt((learned**2).sum(1).mean()):.2f} mm rms")
+    learned = learn_response(model, clips)
+    save_response(model.name, learned)
+    print(f"{model.name}: corrections {1e3 * np.sqrt((learned**2).sum(1).mean()):.2f} mm rms")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

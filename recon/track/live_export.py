@@ -9,14 +9,13 @@ page in the browser loads it and computes the same codes (docs/live_tracking.md)
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import tyro
 
 from avatar3d.animation.smoothing import (
     PLACE_CUTOFF,
@@ -24,6 +23,7 @@ from avatar3d.animation.smoothing import (
     TURN_CUTOFF,
     coefficient_cutoffs,
 )
+from avatar3d.cli import run_script
 from avatar3d.codes import ExpressionCode
 from avatar3d.files import atomic_output
 from avatar3d.heads import HeadModel, load_head
@@ -176,16 +176,23 @@ def _rounded(values: np.ndarray, digits: int = 6) -> list[float]:
     return [float(value) for value in np.round(np.asarray(values, np.float64), digits)]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write the live solver's model as JSON.")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--vectors", type=Path, help="also write test vectors here")
-    parser.add_argument("--head", default="default")
-    given = parser.parse_args(arguments)
-    head = load_head(given.head)
-    files = {given.model: live_model(head)}
-    if given.vectors is not None:
-        files[given.vectors] = port_vectors(head)
+def main(
+    model: tyro.conf.Positional[Path],
+    /,
+    vectors: Path | None = None,
+    head: str = "default",
+) -> None:
+    """Write the live solver's model as JSON.
+
+    Args:
+        model: The file to write.
+        vectors: Also write test vectors here.
+        head: Head model: default, ict, or the path of its file.
+    """
+    found = load_head(head)
+    files = {model: live_model(found)}
+    if vectors is not None:
+        files[vectors] = port_vectors(found)
     for path, content in files.items():
         with atomic_output(path) as temporary:
             temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
@@ -193,4 +200,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -44,7 +44,7 @@ def compare(folder: Path, file: str) -> None:
 
 
 def test_the_tracker_gives_pythons_codes(tmp_path: Path):
-    export_tracker([str(tmp_path / "model.json"), "--vectors", str(tmp_path / "vectors.json")])
+    export_tracker(tmp_path / "model.json", vectors=tmp_path / "vectors.json")
     compare(tmp_path, "tracker")
 
 

@@ -7,13 +7,17 @@ draws those of finished reports beside them; `avatar3d benchmark ... --markdown 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tyro
+
+from avatar3d.cli import run_script
+from avatar3d.errors import UserError
+from avatar3d.files import check_readable
 from recon.benchmark.svg import Curves, Dots, figure, write_plots
 
 Rows = Sequence[Mapping[str, Any]]
@@ -173,17 +177,26 @@ def _codec(rows: Rows) -> dict[str, str]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Draw the plots of finished reports.")
-    parser.add_argument("reports", nargs="+", type=Path, help="JSON of `avatar3d benchmark`")
-    parser.add_argument("--output", type=Path, help="folder; beside each report if not given")
-    given = parser.parse_args(arguments)
-    for path in given.reports:
-        report = json.loads(path.read_text("utf-8"))
-        drawn = plots_of(report["name"], report["rows"])
-        for file in write_plots(drawn, (given.output or path.parent) / path.name):
+def main(reports: tyro.conf.Positional[tuple[Path, ...]], /, output: Path | None = None) -> None:
+    """Draw the plots of finished reports.
+
+    Args:
+        reports: JSON of `avatar3d benchmark`.
+        output: Folder; beside each report if not given.
+    """
+    for path in reports:
+        check_readable(path)
+        try:
+            report = json.loads(path.read_text("utf-8"))
+            drawn = plots_of(report["name"], report["rows"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} must be the JSON of `avatar3d benchmark`, but it is not ({error!r}); give "
+                "what --json wrote"
+            ) from error
+        for file in write_plots(drawn, (output or path.parent) / path.name):
             print(f"wrote {file}")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

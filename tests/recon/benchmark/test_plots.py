@@ -52,7 +52,7 @@ def test_curves_have_a_point_for_each_value() -> None:
 
 @pytest.mark.parametrize("name", ["audio", "tracking", "codec"])
 def test_the_reports_in_the_docs_are_drawn(name: str, tmp_path: Path) -> None:
-    main([str(REPORTS / f"{name}.json"), "--output", str(tmp_path)])
+    main((REPORTS / f"{name}.json",), output=tmp_path)
     drawn = sorted(tmp_path.glob(f"{name}_*.svg"))
     assert drawn
     for file in drawn:

@@ -302,7 +302,7 @@ def test_blendshapes_of_the_detector_are_taken_where_it_tells_them() -> None:
 
 
 def test_the_exported_model_and_vectors(tmp_path: Path) -> None:
-    export_model([str(tmp_path / "model.json"), "--vectors", str(tmp_path / "vectors.json")])
+    export_model(tmp_path / "model.json", vectors=tmp_path / "vectors.json")
     model = json.loads((tmp_path / "model.json").read_text())
     face = linear_face(HEAD)
     for name in ("neutral", "expression", "squares", "turns", "identity"):
