@@ -138,10 +138,16 @@ def test_two_processes_do_as_one(files: list[Path], tmp_path: Path) -> None:
         files, replace(CONFIG, steps=3, warm_up=1, refined_share=0.0, checkpoint_every=200)
     )
     together = read_prior(output)
-    for own, same in zip(together.network.parameters(), averaged(alone).network.parameters()):
-        # Half precision in the file; gradients summed in another order, which Adam's first steps,
-        # of 2e-3 whatever the gradient's size, make larger where it is nearly zero.
-        torch.testing.assert_close(own, same.detach(), rtol=2e-3, atol=1e-4)
+    # Half precision in the file; gradients summed in another order, which Adam's first steps, of 2e-3
+    # whatever the gradient's size, make larger where it is nearly zero: there, at one weight in a
+    # thousand at most, by up to a step.
+    weights = [
+        torch.cat([value.detach().flatten() for value in prior.network.parameters()])
+        for prior in (together, averaged(alone))
+    ]
+    apart = ~torch.isclose(*weights, rtol=2e-3, atol=1e-4)
+    assert apart.float().mean() < 1e-3
+    torch.testing.assert_close(*weights, rtol=2e-3, atol=2e-3)
     with safe_open(str(output.with_suffix(".checkpoint.safetensors")), "pt") as checkpoint:
         losses = checkpoint.get_tensor("more.losses")
     torch.testing.assert_close(losses.tolist(), alone.losses, rtol=1e-4, atol=0.0)
