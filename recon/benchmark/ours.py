@@ -88,7 +88,10 @@ class Ours(Method):
         fit = fit_avatar(
             tracking, observations, self._config, landmarks=landmarks, prior=chosen(self._prior)
         )
-        return FittedAvatar(fit.avatar, fit.tracking, self.modes)
+        return self._shown(fit.avatar, fit.tracking)
+
+    def _shown(self, avatar: Avatar, tracking: Tracking) -> FittedAvatar:
+        return FittedAvatar(avatar, tracking, self.modes)
 
 
 class OursWithoutPrior(Ours):
@@ -140,10 +143,8 @@ class OursOnPixels(Ours):
         note = "ours-pixels refines the code of every test frame on that frame's own pixels."
         return {**super().settings(), "follow": dataclasses.asdict(FollowConfig()), "note": note}
 
-    def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:
-        fitted = super().fit(support, clip)
-        assert isinstance(fitted, FittedAvatar)
-        return FollowingAvatar(fitted.avatar, fitted.tracking, self.modes)
+    def _shown(self, avatar: Avatar, tracking: Tracking) -> FittedAvatar:
+        return FollowingAvatar(avatar, tracking, self.modes)
 
 
 def _unrefined(config: FitConfig | None) -> FitConfig:

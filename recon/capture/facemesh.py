@@ -59,7 +59,7 @@ def open_face_mesh(
     models of the 0.10.21 wheel are used, and with a newer MediaPipe the file is located as
     `recon.capture.models` describes.
     """
-    if _comes_with_wheel(model_path):
+    if has_plain_mesh(model_path):
         return _SolutionsMesh(tracking, max_faces, confidence, attention)
     if not attention:
         raise ValueError("a .task file has no network without attention; see has_plain_mesh")
@@ -69,10 +69,6 @@ def open_face_mesh(
 
 def has_plain_mesh(model_path: str | Path | None = None) -> bool:
     """Whether the network without attention is at hand: the wheel carries both, a file only one."""
-    return _comes_with_wheel(model_path)
-
-
-def _comes_with_wheel(model_path: str | Path | None) -> bool:
     wants_file = bool(model_path or os.environ.get(FACE_LANDMARKER.environment))
     return not wants_file and hasattr(load_mediapipe(), "solutions")
 

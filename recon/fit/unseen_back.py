@@ -25,10 +25,8 @@ _SEEN = 0.5  # of the confidence in an anchor's colour
 _BEHIND_Z = (-0.07, -0.10)  # head frame, metres: from there on the back is what this makes it
 _ASIDE_M = 0.07  # farther out on the chest is cloth, where there is any
 _SHOULDERS_Y = -0.15
-_BARE_COLLAR_Y, _HIGH_COLLAR_Y = (
-    -0.135,
-    -0.09,
-)  # behind, of a neck that shows no cloth and only cloth
+# How high cloth reaches behind a neck that shows none of it, and that shows only it.
+_BARE_COLLAR_Y, _HIGH_COLLAR_Y = -0.135, -0.09
 _COLLAR_EDGE_M = 0.004
 _HANGING_X, _HANGING_Y = (0.05, 0.14), (-0.19, -0.125)  # beside the neck, lower than any haircut
 _FALLS_TO_Y = -0.17
