@@ -52,10 +52,10 @@ def with_hair_all_round(
     layer, trust = template.layer.numpy(), look[:, 0].double().numpy()
     colors = attributes.colors.double().numpy()
     hair = (layer == HAIR_INNER) | (layer == HAIR_OUTER)
-    shown = _shows_hair(template, points, colors, trust, attributes)
-    if shown.sum() < _MIN_HAIR:
+    seen = _seen_hair(template, points, colors, trust, attributes)
+    if seen is None:
         return attributes
-    usual = _weighted_median(colors, shown)
+    shown, usual = seen
     unseen = hair & (trust < _SEEN)
     share = np.clip((_SEEN - trust) / (_SEEN - _UNSEEN), 0.0, 1.0)[:, None]
 
@@ -85,8 +85,20 @@ def with_hair_all_round(
 def usual_hair(template: Template, attributes: Attributes, look: Tensor) -> np.ndarray | None:
     """The usual colour [3] of what is seen of the hair; None where too little is seen."""
     points, colors = template.neutral_points().double().numpy(), attributes.colors.double().numpy()
-    shown = _shows_hair(template, points, colors, look[:, 0].double().numpy(), attributes)
-    return None if shown.sum() < _MIN_HAIR else _weighted_median(colors, shown)
+    seen = _seen_hair(template, points, colors, look[:, 0].double().numpy(), attributes)
+    return None if seen is None else seen[1]
+
+
+def _seen_hair(
+    template: Template,
+    points: np.ndarray,
+    colors: np.ndarray,
+    trust: np.ndarray,
+    attributes: Attributes,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """How surely each anchor shows hair, [N], and its usual colour [3]; None where too little does."""
+    shown = _shows_hair(template, points, colors, trust, attributes)
+    return None if shown.sum() < _MIN_HAIR else (shown, _weighted_median(colors, shown))
 
 
 def _shows_hair(
