@@ -16,6 +16,7 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.template import Template, make_template
 from recon.fit.config import RefineConfig
+from recon.fit.eyes import with_whole_eyes
 from recon.fit.lids import with_lids, with_opaque_eyes
 from recon.fit.light import shading
 from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
@@ -82,6 +83,7 @@ def fit_avatar(
         if prior is not None:
             learned = prior.start(start, template, len(observations))
             start = with_opaque_eyes(template, learned, start)
+        start = with_whole_eyes(template, start, sightings)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
         progress=progress, hidden=[sighting.behind_the_head(template) for sighting in sightings],
