@@ -34,6 +34,7 @@ _JOINT = {"left": LEFT_EYE, "right": RIGHT_EYE}
 _LID_M = 0.0012  # what stands nearer to the camera than an anchor by more is a lid
 _LID_PX = 1  # of the fit's picture: so near to a lid nothing is surely eyeball
 _MIN_SAMPLES = 40
+_MAX_SIGHTINGS = 8
 # Where the profile is measured, in radii of the iris; its values are joined by straight lines.
 _KNOTS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.35, 1.7])
 _REACH = 0.12  # of a knot, the same unit, one standard deviation
@@ -72,6 +73,7 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
 
     Where no frame shows enough of an iris, the colours stay.
     """
+    sightings = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
     balls = [_ball(template, side) for side in _IRIS]
     start = _opaque(start, np.concatenate([ball.anchors for ball in balls]))
     looks = [[_look(sighting, ball) for sighting in sightings] for ball in balls]
@@ -144,12 +146,13 @@ def _look(sighting: Sighting, ball: _Ball) -> _Look:
 def _centred(across: np.ndarray, colors: np.ndarray, clear: np.ndarray) -> np.ndarray:
     """Where the anchors lie about the iris that a frame shows: the tracked gaze, corrected so that
     the rim between iris and white is as sharp as can be."""
-    if (clear > 0).sum() < _MIN_SAMPLES // 2:
+    seen = clear > 0
+    if seen.sum() < _MIN_SAMPLES // 2:
         return across
 
     def sharpness(shift: np.ndarray) -> float:
         far = float(shift @ shift) / _REACHED**2
-        return _contrast(across - shift, colors, clear) - _SHIFT_COST * far
+        return _contrast(across[seen] - shift, colors[seen], clear[seen]) - _SHIFT_COST * far
 
     return across - max(_SHIFTS, key=sharpness)
 

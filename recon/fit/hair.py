@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import spsolve
 
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
 from recon.fit.neighbours import neighbours
 from recon.fit.observation import Sighting, in_picture, sample
+from recon.fit.sparse import solve_symmetric
 
 _STEP_M = 0.0025
 _MAX_M = 0.055
@@ -87,4 +87,4 @@ def _spread(points: np.ndarray, values: np.ndarray, trust: np.ndarray) -> np.nda
     weights = (weights + weights.T) / 2
     laplacian = sp.diags(np.asarray(weights.sum(1)).ravel()) - weights
     system = (sp.diags(trust) + _SMOOTHNESS * laplacian).tocsc()
-    return np.asarray(spsolve(system, trust * values))
+    return solve_symmetric(system, trust * values)

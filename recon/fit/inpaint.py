@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import spsolve
 from scipy.spatial import KDTree
 
 from avatar3d.heads.model import PART_INDEX
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
 from recon.fit.neighbours import detail, nearest, neighbours, reflected
+from recon.fit.sparse import solve_symmetric
 
 _MIRROR_REACH_M = 0.005
 _SURE = 0.9  # trust of what is hardly aslant
@@ -137,7 +137,7 @@ def membrane(points: np.ndarray, colors: np.ndarray, weight: np.ndarray) -> np.n
     links = (links + links.T) / 2
     laplacian = sp.diags(np.asarray(links.sum(1)).ravel()) - links
     system = (sp.diags(weight) + _SMOOTHNESS * laplacian).tocsc()
-    return np.asarray(spsolve(system, weight[:, None] * colors))
+    return solve_symmetric(system, weight[:, None] * colors)
 
 
 def _cover_lids(

@@ -12,7 +12,7 @@ def nearest(
     points: np.ndarray, queries: np.ndarray, count: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances and indices, [Q, count] each, of the points [P, D] nearest to queries [Q, D]."""
-    distance, index = KDTree(points).query(queries, k=count)
+    distance, index = KDTree(points).query(queries, k=count, workers=-1)
     shape = (len(queries), count)
     return np.asarray(distance).reshape(shape), np.asarray(index).reshape(shape)
 

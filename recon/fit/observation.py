@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -64,10 +64,18 @@ class Observation:
         straddle the picture's edge would otherwise teach the avatar to be white beyond it."""
         if self.valid.all():
             return self
-        row, column = np.asarray(
-            distance_transform_edt(~self.valid, return_distances=False, return_indices=True)
-        )
+        row, column = _nearest_inside(self.valid.tobytes(), self.size_px)
         return replace(self, colors=self.colors[row, column], matte=self.matte[row, column])
+
+
+@lru_cache(maxsize=4)
+def _nearest_inside(valid: bytes, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column [S, S] of the nearest pixel inside the picture; a clip's frames share them."""
+    inside = np.frombuffer(valid, bool).reshape(size_px, size_px)
+    row, column = np.asarray(
+        distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    )
+    return row, column
 
 
 @dataclass(frozen=True)
