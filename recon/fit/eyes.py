@@ -25,7 +25,7 @@ from avatar3d.heads.skinning import LEFT_EYE, RIGHT_EYE
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
 from recon.fit.observation import Sighting, in_picture, sample
-from recon.fit.start import Start
+from recon.fit.start import Confidence, Start
 
 # MediaPipe's iris landmarks: the centre and its ring, as embedded in the head.
 _IRIS = {"left": (473, (474, 475, 476, 477)), "right": (468, (469, 470, 471, 472))}
@@ -48,9 +48,11 @@ _SHIFT_COST = 0.05  # of brightness, for the farthest
 _RIM = 0.22  # radii: so far on both sides of the iris' rim white and iris are compared
 _MIN_RIM = 2.0  # anchors, counted by how clearly they are seen
 _KEEP_IRIS, _KEEP_WHITE = 0.6, 0.4  # of what is seen well
+_OWN_LOOK = (-0.08, 0.4)  # brighter is a glint; much darker is a lash
 _SHADED = (-0.2, 0.8)  # radii above the pupil: there a lid's shade takes this share of the trust
 _SHADE = 0.7
 _OPAQUE = 4.0  # logit
+_HOLD = 7.0  # with one frame anchors move a quarter as freely as elsewhere, with many as freely
 
 
 class _Ball(NamedTuple):
@@ -75,7 +77,7 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
     """
     sightings = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
     balls = [_ball(template, side) for side in _IRIS]
-    start = _opaque(start, np.concatenate([ball.anchors for ball in balls]))
+    start = _held(start, np.concatenate([ball.anchors for ball in balls]), len(sightings))
     looks = [[_look(sighting, ball) for sighting in sightings] for ball in balls]
     own, clear, where = (
         np.concatenate(part) for part in zip(*(look for row in looks for look in row))
@@ -91,18 +93,25 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
         weights = np.stack([look.clear for look in row])[..., None]
         seen = (weights * np.stack([look.colors for look in row])).sum(0)
         seen = seen / np.maximum(weights.sum(0), 1e-6)
+        own_look = np.clip(seen - plain, *_OWN_LOOK)
         keep = np.where(distance < 1.0, _KEEP_IRIS, _KEEP_WHITE)[:, None] * weights.max(0)
-        colors[ball.anchors] = torch.from_numpy(plain + keep * (seen - plain)).float()
+        colors[ball.anchors] = torch.from_numpy(plain + keep * own_look).float()
     return start._replace(attributes=replace(start.attributes, colors=colors))
 
 
-def _opaque(start: Start, anchors: np.ndarray) -> Start:
-    """Refinement may not look through these, whatever it would gain in the photos' gaze."""
-    logits, opacity = start.attributes.opacity_logits.clone(), start.confidence.opacity.clone()
-    logits[anchors], opacity[anchors] = logits[anchors].clamp(min=_OPAQUE), 0.0
+def _held(start: Start, anchors: np.ndarray, frames: int) -> Start:
+    """Refinement may not look through these, whatever it would gain in the photos' gaze, and what one
+    photo shows on them is a lid's edge or its lashes as soon as the tracker is off by a pixel."""
+    logits = start.attributes.opacity_logits.clone()
+    logits[anchors] = logits[anchors].clamp(min=_OPAQUE)
+    look, opacity, geometry = (values.clone() for values in start.confidence)
+    held = (1.0 + frames) / (_HOLD + frames)
+    look[anchors] *= held
+    geometry[anchors] *= held
+    opacity[anchors] = 0.0
     return start._replace(
         attributes=replace(start.attributes, opacity_logits=logits),
-        confidence=start.confidence._replace(opacity=opacity),
+        confidence=Confidence(look, opacity, geometry),
     )
 
 
