@@ -33,8 +33,8 @@ _PLAUSIBLE = {
     ("mouth",): (0.28, 0.10, 0.09),
     ("gums",): (0.55, 0.30, 0.28),
     ("tongue",): (0.58, 0.28, 0.27),
-    ("upper_teeth", "lower_teeth"): (0.86, 0.82, 0.75),
 }
+_TEETH = (0.86, 0.82, 0.75)
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,10 @@ def unproject(
     colors = fill_unseen(template, colors, np.minimum(sighted, 1.0), folded)
     for parts, plausible in _PLAUSIBLE.items():
         inside = template.is_part(*parts).numpy()
-        limits = _TEETH_BRIGHTNESS if "teeth" in parts[0] else (0.0, np.inf)
-        usual = _in_picture_of(np.array(plausible), skin, limits)
-        if "teeth" in parts[0]:
-            colors[inside & ~seen] = usual
-        else:
-            # What shines through slightly open lips is mostly shadow: believe half of it.
-            colors[inside] = np.where(seen[inside, None], 0.5 * colors[inside] + 0.5 * usual, usual)
+        usual = _in_picture_of(np.array(plausible), skin, (0.0, np.inf))
+        # What shines through slightly open lips is mostly shadow: believe half of it.
+        colors[inside] = np.where(seen[inside, None], 0.5 * colors[inside] + 0.5 * usual, usual)
+    colors[template.is_part("upper_teeth", "lower_teeth").numpy() & ~seen] = usual_teeth(skin)
     scalp = template.is_part("scalp").numpy()
     colors[scalp] *= 0.8  # under the hair it is darker than what the hair shows
     return FirstColors(
@@ -88,6 +85,11 @@ def unproject(
         sightings=sighted.astype(np.float32),
         light=light,
     )
+
+
+def usual_teeth(skin: np.ndarray) -> np.ndarray:
+    """The colour [3] of teeth in a picture with such skin [3]."""
+    return _in_picture_of(np.array(_TEETH), skin, _TEETH_BRIGHTNESS)
 
 
 def _in_picture_of(

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
@@ -24,15 +23,14 @@ from avatar3d.heads.model import LandmarkRig
 from avatar3d.heads.skinning import LEFT_EYE, RIGHT_EYE
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
-from recon.fit.observation import Sighting, in_picture, sample
-from recon.fit.start import Confidence, Start
+from recon.fit.behind import clear_view, held, weighted_quantile
+from recon.fit.observation import Sighting
+from recon.fit.start import Start
 
 # MediaPipe's iris landmarks: the centre and its ring, as embedded in the head.
 _IRIS = {"left": (473, (474, 475, 476, 477)), "right": (468, (469, 470, 471, 472))}
 _JOINT = {"left": LEFT_EYE, "right": RIGHT_EYE}
 
-_LID_M = 0.0012  # what stands nearer to the camera than an anchor by more is a lid
-_LID_PX = 1  # of the fit's picture: so near to a lid nothing is surely eyeball
 _MIN_SAMPLES = 40
 _MAX_SIGHTINGS = 8
 # Where the profile is measured, in radii of the iris; its values are joined by straight lines.
@@ -51,8 +49,6 @@ _KEEP_IRIS, _KEEP_WHITE = 0.6, 0.4  # of what is seen well
 _OWN_LOOK = (-0.08, 0.4)  # brighter is a glint; much darker is a lash
 _SHADED = (-0.2, 0.8)  # radii above the pupil: there a lid's shade takes this share of the trust
 _SHADE = 0.7
-_OPAQUE = 4.0  # logit
-_HOLD = 7.0  # with one frame anchors move a quarter as freely as elsewhere, with many as freely
 
 
 class _Ball(NamedTuple):
@@ -77,7 +73,7 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
     """
     sightings = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
     balls = [_ball(template, side) for side in _IRIS]
-    start = _held(start, np.concatenate([ball.anchors for ball in balls]), len(sightings))
+    start = held(start, np.concatenate([ball.anchors for ball in balls]), len(sightings))
     looks = [[_look(sighting, ball) for sighting in sightings] for ball in balls]
     own, clear, where = (
         np.concatenate(part) for part in zip(*(look for row in looks for look in row))
@@ -97,22 +93,6 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
         keep = np.where(distance < 1.0, _KEEP_IRIS, _KEEP_WHITE)[:, None] * weights.max(0)
         colors[ball.anchors] = torch.from_numpy(plain + keep * own_look).float()
     return start._replace(attributes=replace(start.attributes, colors=colors))
-
-
-def _held(start: Start, anchors: np.ndarray, frames: int) -> Start:
-    """Refinement may not look through these, whatever it would gain in the photos' gaze, and what one
-    photo shows on them is a lid's edge or its lashes as soon as the tracker is off by a pixel."""
-    logits = start.attributes.opacity_logits.clone()
-    logits[anchors] = logits[anchors].clamp(min=_OPAQUE)
-    look, opacity, geometry = (values.clone() for values in start.confidence)
-    held = (1.0 + frames) / (_HOLD + frames)
-    look[anchors] *= held
-    geometry[anchors] *= held
-    opacity[anchors] = 0.0
-    return start._replace(
-        attributes=replace(start.attributes, opacity_logits=logits),
-        confidence=Confidence(look, opacity, geometry),
-    )
 
 
 def _ball(template: Template, side: str) -> _Ball:
@@ -138,17 +118,7 @@ def _ball(template: Template, side: str) -> _Ball:
 
 
 def _look(sighting: Sighting, ball: _Ball) -> _Look:
-    observation, points = sighting.observation, sighting.positions[ball.anchors]
-    pixels, depth = sighting.project(points)
-    width = 2 * _LID_PX + 1
-    surface = np.minimum(sighting.depth, 1e3).astype(np.float32)
-    nearest = cv2.erode(surface, np.ones((width, width), np.uint8))
-    column, row = np.clip(pixels.astype(np.int64), 0, observation.size_px - 1).T
-    on_ball = (depth < nearest[row, column] + _LID_M) & in_picture(observation, pixels)
-    facing = sighting.facing(points, sighting.normals[ball.anchors])
-    clear = np.where(on_ball, np.clip(2.0 * facing - 0.4, 0.0, 1.0), 0.0)
-    detail = observation.detail or observation
-    colors = sample(detail.colors, pixels * (detail.size_px / observation.size_px))
+    colors, clear = clear_view(sighting, ball.anchors)
     return _Look(colors, clear, _centred(ball.across, colors, clear))
 
 
@@ -187,16 +157,8 @@ def _profile(where: np.ndarray, colors: np.ndarray, clear: np.ndarray) -> np.nda
     known = weights.sum(1) > 1.0
     if not known.any():
         known = weights.sum(1) >= weights.sum(1).max()
-    rows = np.stack([_weighted_median(colors, own) for own in weights[known]])
+    rows = np.stack([weighted_quantile(colors, own) for own in weights[known]])
     return np.stack([np.interp(_KNOTS, _KNOTS[known], channel) for channel in rows.T], axis=1)
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of [P, 3] by channel, with weights [P]."""
-    order = np.argsort(values, axis=0)
-    below = np.cumsum(weights[order], axis=0)
-    middle = (below < 0.5 * below[-1]).sum(0)
-    return np.take_along_axis(values, np.take_along_axis(order, middle[None], 0), 0)[0]
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from recon.fit.refine import refine
 from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
 from recon.fit.strays import without_strays
+from recon.fit.teeth import with_plain_teeth
 from recon.fit.unseen_back import with_plain_back
 from recon.fit.unseen_hair import with_hair_all_round
 from recon.track.calibrate import calibrate
@@ -84,6 +85,7 @@ def fit_avatar(
             learned = prior.start(start, template, len(observations))
             start = with_opaque_eyes(template, learned, start)
         start = with_whole_eyes(template, start, sightings)
+        start = with_plain_teeth(template, start, sightings)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
         progress=progress, hidden=[sighting.behind_the_head(template) for sighting in sightings],

@@ -39,9 +39,10 @@ _EXPRESSIVE = (
     "face", "eyelids", "left_eyeball", "right_eyeball",
     "upper_teeth", "lower_teeth", "gums", "mouth", "tongue",
 )  # fmt: skip
-# Of the footprint: longer strokes of a lid lie across the line where it meets the other, and those
-# of an eyeball draw lashes that turn with the gaze.
-_EYE_SCALE = 1.3
+# Longer strokes, in footprints, of a lid lie across the line where it meets the other; those of an
+# eyeball draw lashes that turn with the gaze, and those of teeth the gap between the lips.
+_SHORT = ("eyelids", "left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth")
+_SHORT_SCALE = 1.3
 _ELSEWHERE = 0.3  # of the face's freedom
 
 
@@ -136,8 +137,8 @@ class _Model:
         footprint_m = torch.from_numpy(start.footprint_m).to(device)[:, None]
         footprint = footprint_m.log()
         low, high = (footprint + math.log(limit) for limit in config.scale_range)
-        eyes = template.is_part("eyelids", "left_eyeball", "right_eyeball").to(device)[:, None]
-        high = torch.where(eyes, high.clamp(max=footprint + math.log(_EYE_SCALE)), high)
+        short = template.is_part(*_SHORT).to(device)[:, None]
+        high = torch.where(short, high.clamp(max=footprint + math.log(_SHORT_SCALE)), high)
         values, rates = self.attributes, config.learning_rates
         look, opacity, geometry = start.confidence
         # Hair and sheet are coarser than skin: they move in steps of their own size.

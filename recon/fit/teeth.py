@@ -1,0 +1,61 @@
+"""Teeth that look like teeth: of one colour, whatever lies on their edge in the photos.
+
+A photo shows a strip of them between lips, half in the mouth's shade. Unprojected and refined, the
+lips' colour and the dark between the lips end up on teeth, and a wider smile bares them as blots.
+But teeth of one mouth are nearly alike, so their colour is told by those that are surely seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from avatar3d.smooth import smoothstep
+from avatar3d.template import Template
+from recon.fit.behind import clear_view, held, weighted_quantile
+from recon.fit.colors import usual_teeth
+from recon.fit.observation import Sighting
+from recon.fit.start import Start
+
+_MAX_SIGHTINGS = 8
+_MIN_SEEN = 6.0  # anchors, counted by how surely they are seen
+# Of the samples, by brightness: what is darker than most teeth is a gap or a lip's shade.
+_BRIGHT = 0.65
+_NO_SHADE = (0.5, 0.7)  # of the usual brightness: from here to there what is seen is believed
+_IN_A_MOUTH = 0.87  # as bright as teeth are in the lips' shade
+_KEEP = 0.5  # of what is surely seen
+_OWN_LOOK = (-0.08, 0.15)  # much darker is no tooth
+
+
+def with_plain_teeth(template: Template, start: Start, sightings: Sequence[Sighting]) -> Start:
+    """The start, a prior's answer or the first one, with teeth that are opaque and nearly alike.
+
+    Upper and lower ones each have their own colour, as the lower ones stand in the shade. Where no
+    frame shows them, or only in the dark of a mouth that hardly opens, they are as usual.
+    """
+    few = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
+    rows = [np.where(template.is_part(part).numpy())[0] for part in ("upper_teeth", "lower_teeth")]
+    start = held(start, np.concatenate(rows), len(sightings))
+    views = [[clear_view(sighting, anchors) for sighting in few] for anchors in rows]
+    colors = start.attributes.colors.clone()
+    skin = colors[template.is_part("face")].median(0).values.numpy()
+    for anchors, row in zip(rows, views):
+        plain = _plain(row, _IN_A_MOUTH * usual_teeth(skin))
+        shown = np.stack([values for values, _ in row])
+        clear = np.stack([weights for _, weights in row])[..., None]
+        seen = (clear * shown).sum(0) / np.maximum(clear.sum(0), 1e-6)
+        look = _KEEP * clear.max(0) * np.clip(seen - plain, *_OWN_LOOK)
+        colors[anchors] = torch.from_numpy(plain + look).float()
+    return start._replace(attributes=replace(start.attributes, colors=colors))
+
+
+def _plain(views: Sequence[tuple[np.ndarray, np.ndarray]], usual: np.ndarray) -> np.ndarray:
+    """The colour [3] of a row of teeth."""
+    colors, clear = (np.concatenate(part) for part in zip(*views))
+    if clear.sum() < _MIN_SEEN:
+        return usual
+    seen = weighted_quantile(colors, clear, _BRIGHT)
+    return usual + smoothstep(seen.mean() / usual.mean(), *_NO_SHADE) * (seen - usual)
