@@ -71,10 +71,10 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
 
     Where no frame shows enough of an iris, the colours stay.
     """
-    sightings = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
+    few = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
     balls = [_ball(template, side) for side in _IRIS]
     start = held(start, np.concatenate([ball.anchors for ball in balls]), len(sightings))
-    looks = [[_look(sighting, ball) for sighting in sightings] for ball in balls]
+    looks = [[_look(sighting, ball) for sighting in few] for ball in balls]
     own, clear, where = (
         np.concatenate(part) for part in zip(*(look for row in looks for look in row))
     )
