@@ -25,7 +25,7 @@ def server() -> Iterator[ViewerServer]:
 def page(chromium: Any, server: ViewerServer) -> Iterator[Any]:
     """The server's page with the avatar shown and the loop stopped, small, without surprises."""
     context = chromium.new_context(viewport={"width": SIZE_PX + 330, "height": SIZE_PX})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)  # a slow machine is no failure
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
