@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from avatar3d.codes import ExpressionCode
+from avatar3d.template import Template
 from recon.fit.behind import clear_view, weighted_quantile
 from recon.fit.colors import usual_teeth
 from recon.fit.observation import Observation, Sighting, sight
@@ -85,6 +87,17 @@ def test_teeth_that_nobody_sees_are_as_usual():
 def test_the_dark_of_a_mouth_is_no_teeth():
     own = colors_after(seen(SMILE, np.array([0.12, 0.08, 0.08])))[teeth().numpy()]
     assert own.mean() > 0.7 * usual().mean()
+
+
+def test_a_head_may_have_no_teeth(monkeypatch: pytest.MonkeyPatch):
+    """FLAME's has none."""
+    real = Template.is_part
+
+    def is_part(template: Template, *parts: str) -> torch.Tensor:
+        return real(template, *parts) & ("teeth" not in parts[0])
+
+    monkeypatch.setattr(Template, "is_part", is_part)
+    assert (colors_after(seen(SMILE, TOOTH)) == 0.5).all()
 
 
 def test_quantiles_count_weights():
