@@ -6,10 +6,13 @@ comes along as soon as the gaze turns or the mouth opens, so only what is surely
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from recon.fit.observation import Sighting, in_picture, sample
 from recon.fit.start import Confidence, Start
@@ -33,6 +36,21 @@ def clear_view(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.
     detail = observation.detail or observation
     colors = sample(detail.colors, pixels * (detail.size_px / observation.size_px))
     return colors, np.where(seen, np.clip(2.0 * facing - 0.4, 0.0, 1.0), 0.0)
+
+
+def with_own_look(
+    plain: np.ndarray,
+    views: Sequence[tuple[np.ndarray, np.ndarray]],
+    keep: float | np.ndarray,
+    limits: tuple[float, float],
+) -> Tensor:
+    """Plain colours [3] or [M, 3] with a share, `keep` (of each, [M, 1]), of how those differ which
+    the `views` of the anchors surely show, within `limits`: [M, 3]."""
+    shown, clear = (np.stack(part) for part in zip(*views))
+    clear = clear[..., None]
+    seen = (clear * shown).sum(0) / np.maximum(clear.sum(0), 1e-6)
+    own = np.clip(seen - plain, *limits)
+    return torch.from_numpy(plain + keep * clear.max(0) * own).float()
 
 
 def held(start: Start, anchors: np.ndarray, frames: int) -> Start:

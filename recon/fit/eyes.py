@@ -16,15 +16,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from avatar3d.codes import ExpressionCode
 from avatar3d.heads.model import LandmarkRig
 from avatar3d.heads.skinning import LEFT_EYE, RIGHT_EYE
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
-from recon.fit.behind import clear_view, held, weighted_quantile
-from recon.fit.observation import Sighting
+from recon.fit.behind import clear_view, held, weighted_quantile, with_own_look
+from recon.fit.observation import Sighting, a_few
 from recon.fit.start import Start
 
 # MediaPipe's iris landmarks: the centre and its ring, as embedded in the head.
@@ -32,7 +31,6 @@ _IRIS = {"left": (473, (474, 475, 476, 477)), "right": (468, (469, 470, 471, 472
 _JOINT = {"left": LEFT_EYE, "right": RIGHT_EYE}
 
 _MIN_SAMPLES = 40
-_MAX_SIGHTINGS = 8
 # Where the profile is measured, in radii of the iris; its values are joined by straight lines.
 _KNOTS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.35, 1.7])
 _REACH = 0.12  # of a knot, the same unit, one standard deviation
@@ -71,10 +69,10 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
 
     Where no frame shows enough of an iris, the colours stay.
     """
-    few = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
-    balls = [_ball(template, side) for side in _IRIS]
+    landmarks = LandmarkRig(template.head, None).pose(ExpressionCode.neutral()).numpy()
+    balls = [_ball(template, landmarks, side) for side in _IRIS]
     start = held(start, np.concatenate([ball.anchors for ball in balls]), len(sightings))
-    looks = [[_look(sighting, ball) for sighting in few] for ball in balls]
+    looks = [[_look(sighting, ball) for sighting in a_few(sightings)] for ball in balls]
     own, clear, where = (
         np.concatenate(part) for part in zip(*(look for row in looks for look in row))
     )
@@ -86,21 +84,16 @@ def with_whole_eyes(template: Template, start: Start, sightings: Sequence[Sighti
     for ball, row in zip(balls, looks):
         distance = np.linalg.norm(ball.across, axis=1) / radius
         plain = np.stack([np.interp(distance, _KNOTS, channel) for channel in profile.T], axis=1)
-        weights = np.stack([look.clear for look in row])[..., None]
-        seen = (weights * np.stack([look.colors for look in row])).sum(0)
-        seen = seen / np.maximum(weights.sum(0), 1e-6)
-        own_look = np.clip(seen - plain, *_OWN_LOOK)
-        keep = np.where(distance < 1.0, _KEEP_IRIS, _KEEP_WHITE)[:, None] * weights.max(0)
-        colors[ball.anchors] = torch.from_numpy(plain + keep * own_look).float()
+        keep = np.where(distance < 1.0, _KEEP_IRIS, _KEEP_WHITE)[:, None]
+        views = [(look.colors, look.clear) for look in row]
+        colors[ball.anchors] = with_own_look(plain, views, keep, _OWN_LOOK)
     return start._replace(attributes=replace(start.attributes, colors=colors))
 
 
-def _ball(template: Template, side: str) -> _Ball:
-    head = template.head
+def _ball(template: Template, landmarks: np.ndarray, side: str) -> _Ball:
     anchors = np.where(template.is_part(f"{side}_eyeball").numpy())[0]
     points = template.neutral_points().numpy()[anchors]
-    landmarks = LandmarkRig(head, None).pose(ExpressionCode.neutral()).numpy()
-    middle = head.joints[_JOINT[side]].numpy()
+    middle = template.head.joints[_JOINT[side]].numpy()
     centre, ring = _IRIS[side]
     axis = _unit(landmarks[centre] - middle)
     left = _unit(np.cross([0.0, 1.0, 0.0], axis))

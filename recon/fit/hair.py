@@ -11,12 +11,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import scipy.sparse as sp
 
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
-from recon.fit.neighbours import neighbours
+from recon.fit.membrane import membrane
 from recon.fit.observation import Sighting, in_picture, sample
-from recon.fit.sparse import solve_symmetric
 
 _STEP_M = 0.0025
 _MAX_M = 0.055
@@ -46,7 +44,7 @@ def hair_heights(template: Template, sightings: Sequence[Sighting]) -> np.ndarra
     seen = np.ma.median(np.ma.array(reached, mask=~outlined), axis=0).filled(_TYPICAL_M)
     trust = np.where(known, 1.0, _TRUST_TYPICAL)
     seen = np.where(known, np.minimum(seen, 0.045), _TYPICAL_M)
-    heights = _spread(template.neutral_points().numpy()[hair], seen, trust)
+    heights = membrane(template.neutral_points().numpy()[hair], seen, trust, _SMOOTHNESS)
     heights = np.clip(np.minimum(heights, allowed), _MIN_M, _MAX_M)
     depth = np.array([_LAYER_DEPTH.get(number, 0.0) for number in range(int(layer.max()) + 1)])
     result = np.zeros(template.count, np.float32)
@@ -76,15 +74,3 @@ def _reach(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:
         alive &= ~outside
         reached[alive] = height
     return reached
-
-
-def _spread(points: np.ndarray, values: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    """Values that follow their data where trusted and their neighbours elsewhere."""
-    count = len(points)
-    near = neighbours(points, 8)
-    rows = np.repeat(np.arange(count), 8)
-    weights = sp.csr_matrix((np.ones(count * 8), (rows, near.reshape(-1))), (count, count))
-    weights = (weights + weights.T) / 2
-    laplacian = sp.diags(np.asarray(weights.sum(1)).ravel()) - weights
-    system = (sp.diags(trust) + _SMOOTHNESS * laplacian).tocsc()
-    return solve_symmetric(system, trust * values)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.spatial import KDTree
 
 from avatar3d.heads.model import PART_INDEX
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SKIN, Template
-from recon.fit.neighbours import detail, nearest, neighbours, reflected
-from recon.fit.sparse import solve_symmetric
+from recon.fit.membrane import membrane
+from recon.fit.neighbours import detail, nearest, reflected
 
 _MIRROR_REACH_M = 0.005
 _SURE = 0.9  # trust of what is hardly aslant
 _MIRROR_TRUST = 0.5  # a face is nearly symmetric, its light and its hair are not
 _SIDES_DIFFER = 0.1  # more than that is hair on one side, not shade
 _SIDES_AGREE = 3e-4  # pull toward agreement, against 1 where both sides are seen: far away they do
-_SMOOTHNESS = 0.004  # against trust 1: what is seen well stays sharp, what is seen aslant blends
 _USUAL = 3e-4  # pull toward the part's usual colour, felt only far from anything seen
-_NEIGHBOURS = 8
 _MIN_KNOWN = 8
 _TWIN_M = 0.002
 _LID_REACH_M = 0.025  # a neighbourhood of the eye that is mostly skin
@@ -125,19 +122,8 @@ def _spread(
 ) -> np.ndarray:
     """The smoothest colours that keep to the data as far as it is trusted, [M, 3]."""
     total = weight + _USUAL
-    return membrane(points, (weight[:, None] * colors + _USUAL * usual) / total[:, None], total)
-
-
-def membrane(points: np.ndarray, colors: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Colours [M, 3] between those given, held by `weight` (> 0), and as smooth as can be."""
-    count = len(points)
-    near = neighbours(points, _NEIGHBOURS)
-    rows = np.repeat(np.arange(count), _NEIGHBOURS)
-    links = sp.csr_matrix((np.ones(count * _NEIGHBOURS), (rows, near.reshape(-1))), (count, count))
-    links = (links + links.T) / 2
-    laplacian = sp.diags(np.asarray(links.sum(1)).ravel()) - links
-    system = (sp.diags(weight) + _SMOOTHNESS * laplacian).tocsc()
-    return solve_symmetric(system, weight[:, None] * colors)
+    blended = (weight[:, None] * colors + _USUAL * usual) / total[:, None]
+    return membrane(points, blended, total)
 
 
 def _cover_lids(

@@ -17,7 +17,7 @@ from torch import Tensor
 from avatar3d.avatar import Attributes
 from avatar3d.template import Template
 from recon.fit.colors import MAX_ALBEDO
-from recon.fit.inpaint import membrane
+from recon.fit.membrane import membrane
 from recon.fit.neighbours import detail, nearest, reflected
 
 _SIDES_Z = -0.01  # head frame: behind the eyes; lids and lips, which open, are before it

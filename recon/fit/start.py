@@ -14,7 +14,7 @@ from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
 from recon.fit.colors import unproject
 from recon.fit.hair import hair_heights
 from recon.fit.neighbours import nearest
-from recon.fit.observation import Sighting
+from recon.fit.observation import Sighting, a_few
 from recon.fit.sheet import SheetStart, start_sheet
 
 # Standard deviations in units of the anchors' spacing: along the surface where it is seen, where
@@ -33,7 +33,6 @@ _UNSEEN = 0.05  # what no frame shows stays nearly as it was filled in
 _FRAMES_FOR_DEPTH = 6.0  # with as many frames geometry and opacity move half as freely as they may
 _HAIR_OPACITY = {HAIR_INNER: 0.85, HAIR_OUTER: 0.45}
 _BALD_M = 0.0035  # hair lower than this fades into the skin
-_MAX_HAIR_SIGHTINGS = 8
 
 
 class Confidence(NamedTuple):
@@ -61,7 +60,7 @@ def start_attributes(
     light_ridge: float | None = None,
 ) -> Start:
     """First attributes from the sightings; `reference` is the most frontal of them."""
-    few = sightings[:: max(1, len(sightings) // _MAX_HAIR_SIGHTINGS)]
+    few = a_few(sightings)
     heights = hair_heights(template, few)
     first = unproject(template, sightings, heights, light_ridge)
     colors, sighted = first.colors, first.sightings.copy()

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
-from recon.fit.behind import clear_view, held, weighted_quantile
+from recon.fit.behind import clear_view, held, weighted_quantile, with_own_look
 from recon.fit.colors import usual_teeth
-from recon.fit.observation import Sighting
+from recon.fit.observation import Sighting, a_few
 from recon.fit.start import Start
 
-_MAX_SIGHTINGS = 8
 _MIN_SEEN = 6.0  # anchors, counted by how surely they are seen
 # Of the samples, by brightness: what is darker than most teeth is a gap or a lip's shade.
 _BRIGHT = 0.65
@@ -36,19 +34,14 @@ def with_plain_teeth(template: Template, start: Start, sightings: Sequence[Sight
     Upper and lower ones each have their own colour, as the lower ones stand in the shade. Where no
     frame shows them, or only in the dark of a mouth that hardly opens, they are as usual.
     """
-    few = sightings[:: max(1, len(sightings) // _MAX_SIGHTINGS)]
     rows = [np.where(template.is_part(part).numpy())[0] for part in ("upper_teeth", "lower_teeth")]
     start = held(start, np.concatenate(rows), len(sightings))
-    views = [[clear_view(sighting, anchors) for sighting in few] for anchors in rows]
+    views = [[clear_view(sighting, anchors) for sighting in a_few(sightings)] for anchors in rows]
     colors = start.attributes.colors.clone()
     skin = colors[template.is_part("face")].median(0).values.numpy()
     for anchors, row in zip(rows, views):
         plain = _plain(row, _IN_A_MOUTH * usual_teeth(skin))
-        shown = np.stack([values for values, _ in row])
-        clear = np.stack([weights for _, weights in row])[..., None]
-        seen = (clear * shown).sum(0) / np.maximum(clear.sum(0), 1e-6)
-        look = _KEEP * clear.max(0) * np.clip(seen - plain, *_OWN_LOOK)
-        colors[anchors] = torch.from_numpy(plain + look).float()
+        colors[anchors] = with_own_look(plain, row, _KEEP, _OWN_LOOK)
     return start._replace(attributes=replace(start.attributes, colors=colors))
 
 

@@ -18,7 +18,7 @@ from avatar3d.avatar import Attributes
 from avatar3d.smooth import smoothstep
 from avatar3d.template import SHEET, Template
 from recon.fit.colors import MAX_ALBEDO
-from recon.fit.inpaint import membrane
+from recon.fit.membrane import membrane
 from recon.fit.unseen_hair import usual_hair
 
 _SEEN = 0.5  # of the confidence in an anchor's colour

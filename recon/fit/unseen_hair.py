@@ -17,7 +17,7 @@ from avatar3d.avatar import Attributes
 from avatar3d.binding import Frames
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, Template
 from recon.fit.colors import MAX_ALBEDO
-from recon.fit.inpaint import membrane
+from recon.fit.membrane import membrane
 from recon.fit.neighbours import detail, nearest
 
 _SEEN, _UNSEEN = 0.5, 0.1  # of the confidence in an anchor's colour
