@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from avatar3d.binding import Binding
-from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
-from avatar3d.heads import load_head
 from avatar3d.heads.model import LandmarkRig
-from avatar3d.template import Template, make_template
 from recon.fit.eyes import with_whole_eyes
-from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
-from recon.fit.start import Confidence, Start
+from recon.fit.observation import Sighting
 from render.mesh import project_points
 from render.rasterize import rasterize
+from tests.recon.fit.close_up import CAMERA, COUNT, SIZE_PX, photograph, scene, unknown
 from tests.support.avatars import plain_avatar
 
-COUNT, SIZE_PX = 20_000, 256
-CAMERA = Camera.frontal(focal_length_px=1400, size_px=SIZE_PX, distance_m=0.9)
 SKIN, WHITE, IRIS = (
     np.array([0.9, 0.2, 0.1]),
     np.array([0.85, 0.85, 0.8]),
@@ -34,23 +26,10 @@ SKIN, WHITE, IRIS = (
 CENTRES, RINGS = (468, 473), (469, 474)
 
 
-class Scene(NamedTuple):
-    template: Template
-    binding: Binding
-    closed: torch.Tensor
-
-
-@lru_cache(maxsize=1)
-def scene() -> Scene:
-    template = make_template(load_head("default"), COUNT)
-    binding = Binding(template, None)
-    return Scene(template, binding, area_with_closed_eyes(binding))
-
-
 def seen(code: ExpressionCode, shown: ExpressionCode, radius: float = 1.0) -> Sighting:
     """A photo of eyes that look as `shown` says, tracked as `code`: white balls, round irises, and
     what is no eyeball is red. radius: of the irises, in the head's."""
-    template, binding, closed = scene()
+    template, binding, _ = scene()
     landmarks = LandmarkRig(template.head, None).pose(shown).numpy()
     points = binding.positions(shown)
     picture = np.broadcast_to(SKIN, (SIZE_PX, SIZE_PX, 3)).astype(np.float32).copy()
@@ -65,24 +44,7 @@ def seen(code: ExpressionCode, shown: ExpressionCode, radius: float = 1.0) -> Si
         disc(points[template.is_part(side)].mean(0).numpy(), 0.0125, WHITE)
         size = np.linalg.norm(landmarks[ring] - landmarks[centre]) * radius
         disc(landmarks[centre], float(size), IRIS)
-    everywhere = np.ones((SIZE_PX, SIZE_PX), np.float32)
-    observation = Observation(picture, everywhere, everywhere > 0)
-    with torch.no_grad():
-        rig = template.head.rig(None)
-        return sight(observation, template, binding, rig, code, CAMERA, closed)
-
-
-def unknown() -> Start:
-    """Nothing is known of anything: grey, and half transparent."""
-    attributes = plain_avatar(COUNT).attributes
-    attributes = replace(
-        attributes, opacity_logits=torch.zeros(COUNT), colors=torch.full((COUNT, 3), 0.5)
-    )
-    one = torch.ones(COUNT, 1)
-    return Start(
-        attributes, Confidence(one, one, one), np.ones(COUNT, np.float32), None,
-        torch.zeros(COUNT, 3), torch.ones(COUNT),
-    )  # fmt: skip
+    return photograph(picture, code)
 
 
 def eyeballs() -> torch.Tensor:

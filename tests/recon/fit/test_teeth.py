@@ -10,9 +10,9 @@ from avatar3d.codes import ExpressionCode
 from avatar3d.template import Template
 from recon.fit.behind import clear_view, weighted_quantile
 from recon.fit.colors import usual_teeth
-from recon.fit.observation import Observation, Sighting, sight
+from recon.fit.observation import Sighting
 from recon.fit.teeth import with_plain_teeth
-from tests.recon.fit.test_eyes import CAMERA, SIZE_PX, scene, unknown
+from tests.recon.fit.close_up import CAMERA, SIZE_PX, photograph, scene, unknown
 
 TOOTH, LIP = np.array([0.8, 0.78, 0.7]), np.array([0.5, 0.1, 0.1])
 SHUT = ExpressionCode.neutral()
@@ -32,13 +32,7 @@ def teeth() -> torch.Tensor:
 
 
 def seen(code: ExpressionCode, picture: np.ndarray) -> Sighting:
-    template, binding, closed = scene()
-    everywhere = np.ones((SIZE_PX, SIZE_PX), np.float32)
-    shown = np.broadcast_to(picture, (SIZE_PX, SIZE_PX, 3)).astype(np.float32).copy()
-    observation = Observation(shown, everywhere, everywhere > 0)
-    with torch.no_grad():
-        rig = template.head.rig(None)
-        return sight(observation, template, binding, rig, code, LOWER, closed)
+    return photograph(picture, code, LOWER)
 
 
 def colors_after(*sightings: Sighting) -> np.ndarray:
