@@ -53,6 +53,7 @@ class Binding:
         )
         count = template.count
         self.anchor_corners = corners[anchor_triangle]  # [N, 3]
+        self.anchor_barycentrics = template.barycentrics  # [N, 3]
         self._to_anchors = SparseMap(
             rows=torch.arange(count).repeat(3),
             columns=self.anchor_corners.T.reshape(-1),
@@ -133,7 +134,7 @@ class SparseMap:
     """
 
     def __init__(self, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]):
-        self._matrix = _csr(rows, columns, values, shape)
+        self.matrix = _csr(rows, columns, values, shape)
         self._transpose = _csr(columns, rows, values, (shape[1], shape[0]))
 
     def __call__(self, dense: Tensor) -> Tensor:
@@ -141,7 +142,7 @@ class SparseMap:
         batch, channels = dense.shape[:-2], dense.shape[-1]
         flat = dense.reshape(-1, *dense.shape[-2:])  # [B, columns, C]
         wide = flat.movedim(0, 1).reshape(dense.shape[-2], -1)
-        product = _SparseProduct.apply(wide, self._matrix, self._transpose)
+        product = _SparseProduct.apply(wide, self.matrix, self._transpose)
         return product.reshape(-1, len(flat), channels).movedim(1, 0).reshape(*batch, -1, channels)
 
 

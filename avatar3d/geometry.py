@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+# Up to here the number of operations costs, beyond it the bytes that they move.
+_FEW_NUMBERS = 256
+
 
 def quaternion_multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product, [..., 4] x [..., 4]: rotating by the result rotates by `b`, then by `a`."""
+    if max(a.numel(), b.numel()) <= _FEW_NUMBERS:
+        return _products(a, b) @ _multiplication(a.dtype, a.device)
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
     return torch.stack(
@@ -28,6 +36,10 @@ def quaternion_conjugate(quaternion: Tensor) -> Tensor:
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] of unit quaternions [..., 4]."""
+    if quaternion.numel() <= _FEW_NUMBERS:
+        ones = torch.eye(3, dtype=quaternion.dtype, device=quaternion.device)
+        turned = _products(quaternion, quaternion) @ _turning(quaternion.dtype, quaternion.device)
+        return ones + turned.unflatten(-1, (3, 3))
     w, x, y, z = quaternion.unbind(-1)
     rows = [
         1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
@@ -35,6 +47,37 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Every component of `a` times every one of `b`, [..., 16]."""
+    return (a[..., :, None] * b[..., None, :]).flatten(-2)
+
+
+@cache
+def _multiplication(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`quaternion_multiply` as a matrix [16, 4] of the products."""
+    return _linear_in_products(
+        ("ww-xx-yy-zz", "wx+xw+yz-zy", "wy-xz+yw+zx", "wz+xy-yx+zw"), 1.0
+    ).to(device, dtype)
+
+
+@cache
+def _turning(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`quaternion_to_matrix` less the identity as a matrix [16, 9] of the products."""
+    return _linear_in_products(
+        ("-yy-zz", "xy-wz", "xz+wy", "xy+wz", "-xx-zz", "yz-wx", "xz-wy", "yz+wx", "-xx-yy"), 2.0
+    ).to(device, dtype)
+
+
+def _linear_in_products(sums: tuple[str, ...], factor: float) -> Tensor:
+    """ "ww-xx": the product of both w less that of both x."""
+    matrix = torch.zeros(16, len(sums))
+    for column, terms in enumerate(sums):
+        for sign, first, second in re.findall(r"([+-]?)(\w)(\w)", terms):
+            row = 4 * "wxyz".index(first) + "wxyz".index(second)
+            matrix[row, column] = -factor if sign == "-" else factor
+    return matrix
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:

@@ -35,15 +35,18 @@ def pose_gaussians(
     attributes: Attributes,
     basis: ExpressionBasis | None,
     shade: Tensor,
+    members: Members | None = None,
 ) -> Gaussians:
     """As `avatar.pose_gaussians` of one code, `shade` [N, 3] from `shading`; differentiable in the
-    frames' positions, the code's coefficients (through the basis), attributes and basis.
+    frames' positions, the code's coefficients (through the basis), attributes and basis. With
+    `members` the basis has rows [K, M, 3] of those anchors alone.
 
     Agrees with it to the roundings of float32 (tests: 2e-6 of each gradient's greatest value).
     """
     count = len(frames.positions)
+    members = members or Members(np.arange(count), count)
     if basis is None:
-        nothing = frames.positions.new_zeros(0, count, 3)
+        nothing = frames.positions.new_zeros(0, members.count, 3)
         weights, basis_offsets, basis_colors = frames.positions.new_zeros(0), nothing, nothing
     else:
         weights = basis.weights(code.coefficients)
@@ -53,13 +56,27 @@ def pose_gaussians(
         attributes.log_scales, attributes.opacity_logits, attributes.colors, basis_offsets,
         basis_colors,
     )  # fmt: skip
-    return Gaussians(*_Pose.apply(*values, _Fixed(frames, shade)))
+    return Gaussians(*_Pose.apply(*values, _Fixed(frames, shade, members)))
+
+
+class Members:
+    """The anchors that an expression basis moves, in order, of `anchor_count`."""
+
+    def __init__(self, members: np.ndarray, anchor_count: int) -> None:
+        from avatar3d.fused import gradient_kernels
+
+        chunk = gradient_kernels.CHUNK
+        bounds = np.arange(0, anchor_count + chunk, chunk)
+        self.count = len(members)
+        self.anchors = members.astype(np.int64)
+        self.starts = np.searchsorted(members, bounds).astype(np.int64)  # by chunks of anchors
 
 
 class _Fixed:
     """What gets no gradient, as arrays."""
 
-    def __init__(self, frames: Frames, shade: Tensor) -> None:
+    def __init__(self, frames: Frames, shade: Tensor, members: Members) -> None:
+        self.members = members
         self.rotations, self.quaternions, self.stretch, self.shade = (
             _array(value) for value in (frames.rotations, frames.quaternions, frames.stretch, shade)
         )
@@ -75,14 +92,15 @@ class _Pose(torch.autograd.Function):
             _array(value) for value in values
         )
         count = len(positions)
-        basis = [directions.reshape(len(weights), 3 * count) for directions in basis]
+        members = fixed.members
+        basis = [directions.reshape(len(weights), 3 * members.count) for directions in basis]
         means, scales, lit_colors = (np.empty((count, 3), np.float32) for _ in range(3))
         quaternions, opacities = np.empty((count, 4), np.float32), np.empty(count, np.float32)
         results = (means, quaternions, scales, opacities, lit_colors)
         in_parallel(
             gradient_kernels.pose, positions, fixed.rotations, fixed.quaternions, fixed.stretch,
             fixed.shade, weights, offsets.ravel(), turns, log_scales, logits, colors.ravel(), *basis,
-            *results,
+            members.anchors, members.starts, *results,
         )  # fmt: skip
         ctx.fixed, ctx.shapes = fixed, [value.shape for value in values]
         gaussians = tuple(torch.from_numpy(result) for result in results)
@@ -102,18 +120,18 @@ class _Pose(torch.autograd.Function):
         to_offsets, to_colors = (np.empty(3 * count, np.float32) for _ in range(2))
         to_log_scales = np.empty((count, 3), np.float32)
         to_turns, to_logits = np.empty((count, 4), np.float32), np.empty(count, np.float32)
-        to_basis_offsets, to_basis_colors = (
-            np.empty((rank, 3 * count), np.float32) for _ in range(2)
-        )
+        members, room = fixed.members, 3 * fixed.members.count
+        to_basis_offsets, to_basis_colors = (np.empty((rank, room), np.float32) for _ in range(2))
         basis_offsets, basis_colors = (
-            directions.reshape(rank, 3 * count) for directions in (basis_offsets, basis_colors)
+            directions.reshape(rank, room) for directions in (basis_offsets, basis_colors)
         )
         chunks = -(-count // gradient_kernels.CHUNK)
         to_weights = np.zeros((chunks, rank), np.float32)
         by_means = _array(gradients[0])
         in_parallel(
             gradient_kernels.pose_backward, fixed.rotations, fixed.quaternions, fixed.shade,
-            weights, turns, basis_offsets, basis_colors, scales, opacities, lit_colors, by_means,
+            weights, turns, basis_offsets, basis_colors, members.anchors, members.starts, scales,
+            opacities, lit_colors, by_means,
             *(_array(gradient) for gradient in gradients[1:]), to_offsets, to_turns, to_log_scales,
             to_logits, to_colors, to_basis_offsets, to_basis_colors, to_weights,
         )  # fmt: skip

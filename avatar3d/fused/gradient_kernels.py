@@ -32,27 +32,39 @@ def _local_rotation(raw):
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
 @no_type_check
-def _expressed(values, basis, weights, first, end, out):
-    """values + sum_k weights[k] basis[k], of flat places first..end."""
-    for i in range(end - first):
-        out[i] = values[first + i]
+def _expressed(values, basis, weights, members, chosen, first, end, room, out):
+    """values + sum_k weights[k] basis[k] of the anchors first..end, flat; the basis moves
+    members[chosen[0]:chosen[1]] of them, and has three numbers for each member."""
+    for i in range(3 * (end - first)):
+        out[i] = values[3 * first + i]
+    start, count = 3 * chosen[0], 3 * (chosen[1] - chosen[0])
+    for i in range(count):
+        room[i] = _ZERO
     for k in range(len(weights)):
-        weight, direction = weights[k], basis[k]
-        for i in range(end - first):
-            out[i] += weight * direction[first + i]
+        weight, direction = weights[k], basis[k, start : start + count]
+        for i in range(count):
+            room[i] += weight * direction[i]
+    for m in range(chosen[1] - chosen[0]):
+        at = 3 * (members[chosen[0] + m] - first)
+        for axis in range(3):
+            out[at + axis] += room[3 * m + axis]
 
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
 @no_type_check
-def _expressed_backward(by_values, basis, weights, first, end, to_basis, to_weights):
+def _expressed_backward(by_values, basis, weights, members, chosen, room, to_basis, to_weights):
     """Gradients of `_expressed` by basis, and added to those by the weights."""
+    start, count = 3 * chosen[0], 3 * (chosen[1] - chosen[0])
+    for m in range(chosen[1] - chosen[0]):
+        at = 3 * members[chosen[0] + m]
+        for axis in range(3):
+            room[3 * m + axis] = by_values[at + axis]
     for k in range(len(weights)):
-        weight, direction, to_direction = weights[k], basis[k], to_basis[k]
-        total = _ZERO
-        for i in range(first, end):
-            gradient = by_values[i]
-            total += gradient * direction[i]
-            to_direction[i] = weight * gradient
+        weight, direction = weights[k], basis[k, start : start + count]
+        to_direction, total = to_basis[k, start : start + count], _ZERO
+        for i in range(count):
+            total += room[i] * direction[i]
+            to_direction[i] = weight * room[i]
         to_weights[k] += total
 
 
@@ -60,20 +72,23 @@ def _expressed_backward(by_values, basis, weights, first, end, to_basis, to_weig
 @no_type_check
 def pose(
     tickets, positions, rotations, quaternions, stretch, shade, weights, offsets, turns,
-    log_scales, logits, colors, basis_offsets, basis_colors, means, quaternions_out, scales,
-    opacities, lit_colors,
+    log_scales, logits, colors, basis_offsets, basis_colors, members, member_starts, means,
+    quaternions_out, scales, opacities, lit_colors,
 ):  # fmt: skip
     """Gaussians of every anchor, filled into the last five arguments.
 
-    offsets and colors are flat, [3 N], and their bases [K, 3 N], as long rows make vectors.
+    offsets and colors are flat, [3 N], and their bases [K, 3 M], as long rows make vectors. members
+    [M]: the anchors, in order, that the bases move; those of a chunk begin at member_starts[chunk].
     """
     count = len(positions)
     moved, tinted = np.empty(3 * CHUNK, np.float32), np.empty(3 * CHUNK, np.float32)
+    room = np.empty(3 * CHUNK, np.float32)
     chunk = take_ticket(tickets)
     while chunk * CHUNK < count:
         first, end = chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
-        _expressed(offsets, basis_offsets, weights, 3 * first, 3 * end, moved)
-        _expressed(colors, basis_colors, weights, 3 * first, 3 * end, tinted)
+        chosen = member_starts[chunk : chunk + 2]
+        _expressed(offsets, basis_offsets, weights, members, chosen, first, end, room, moved)
+        _expressed(colors, basis_colors, weights, members, chosen, first, end, room, tinted)
         for n in range(first, end):
             at = 3 * (n - first)
             x, y, z = moved[at], moved[at + 1], moved[at + 2]
@@ -104,13 +119,15 @@ def pose(
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy", nogil=True)
 @no_type_check
 def pose_backward(
-    tickets, rotations, quaternions, shade, weights, turns, basis_offsets, basis_colors, scales,
-    opacities, lit_colors, by_means, by_quaternions, by_scales, by_opacities, by_colors, to_offsets,
-    to_turns, to_log_scales, to_logits, to_colors, to_basis_offsets, to_basis_colors, to_weights,
+    tickets, rotations, quaternions, shade, weights, turns, basis_offsets, basis_colors, members,
+    member_starts, scales, opacities, lit_colors, by_means, by_quaternions, by_scales, by_opacities,
+    by_colors, to_offsets, to_turns, to_log_scales, to_logits, to_colors, to_basis_offsets,
+    to_basis_colors, to_weights,
 ):  # fmt: skip
     """Gradients by all that `pose` reads but the frames' orientation, laid out as it reads them.
     Those by the weights are summed within each chunk: to_weights [chunks, K]."""
     count = len(rotations)
+    room = np.empty(3 * CHUNK, np.float32)
     chunk = take_ticket(tickets)
     while chunk * CHUNK < count:
         first, end = chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
@@ -149,6 +166,7 @@ def pose_backward(
             (to_colors, basis_colors, to_basis_colors),
         ):
             _expressed_backward(
-                by_values, basis, weights, 3 * first, 3 * end, to_basis, to_weights[chunk]
-            )
+                by_values, basis, weights, members, member_starts[chunk : chunk + 2], room, to_basis,
+                to_weights[chunk],
+            )  # fmt: skip
         chunk = take_ticket(tickets)

@@ -72,7 +72,20 @@ def _clamp(value, least, greatest):
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
-def _joint_transforms(code, joints, joint_drive):
+def joint_turns(coefficients, joint_drive):
+    """How a code turns every joint, [J, 3] rotation vectors of float64."""
+    turns = np.zeros((joint_drive.shape[1], 3))
+    for joint in (JAW, LEFT_EYE, RIGHT_EYE):
+        for e in range(min(len(coefficients), len(joint_drive))):
+            coefficient = np.float64(coefficients[e])
+            for axis in range(3):
+                turns[joint, axis] += coefficient * joint_drive[e, joint, axis]
+    return turns
+
+
+@njit(cache=True, error_model="numpy")
+@no_type_check
+def joint_transforms(head_rotation, neck_rotation, turns, joints):
     """`skinning.joint_transforms` without the head's translation: [J, 3, 4] of float64.
 
     The head's translation is added to the anchors instead: near the origin vertices keep the
@@ -80,21 +93,17 @@ def _joint_transforms(code, joints, joint_drive):
     """
     transforms = np.zeros((joints.shape[0], 3, 4))
     rotation = np.empty((3, 3))
-    q = code.head_rotation.astype(np.float64)
+    q = head_rotation.astype(np.float64)
     quaternion_to_matrix(q[0], q[1], q[2], q[3], transforms[HEAD])
-    q = code.neck_rotation.astype(np.float64)
+    q = neck_rotation.astype(np.float64)
     w, x, y, z = half_inverse(q[0], q[1], q[2], q[3])
     quaternion_to_matrix(w, x, y, z, rotation)
     rotate_about(transforms[HEAD], rotation, joints[HEAD], transforms[NECK])
     rotate_about(transforms[NECK], rotation, joints[NECK], transforms[ROOT])
     for joint in (JAW, LEFT_EYE, RIGHT_EYE):
-        vx, vy, vz = 0.0, 0.0, 0.0
-        for e in range(min(len(code.coefficients), len(joint_drive))):
-            coefficient = np.float64(code.coefficients[e])
-            vx += coefficient * joint_drive[e, joint, 0]
-            vy += coefficient * joint_drive[e, joint, 1]
-            vz += coefficient * joint_drive[e, joint, 2]
-        w, x, y, z = rotation_vector_to_quaternion(vx, vy, vz)
+        w, x, y, z = rotation_vector_to_quaternion(
+            turns[joint, 0], turns[joint, 1], turns[joint, 2]
+        )
         quaternion_to_matrix(w, x, y, z, rotation)
         rotate_about(transforms[HEAD], rotation, joints[joint], transforms[joint])
     return transforms
@@ -201,7 +210,7 @@ def _gather(first, count, surface, corners, fixed, rows):
 
 @njit(inline="always")
 @no_type_check
-def _frame_quaternion(tx, ty, tz, bx, by, bz, nx, ny, nz):
+def frame_quaternion(tx, ty, tz, bx, by, bz, nx, ny, nz):
     """`geometry.matrix_to_quaternion` of the columns tangent, bitangent, normal."""
     # All four, then the choice: vectors cannot branch.
     yz, zx, xy = bz - ny, nx - tz, ty - bx
@@ -253,7 +262,7 @@ def _stand(rows, fixed, translation):
         rows[_PY + i] += ty * ox + by * oy + ny * oz + shift_y
         rows[_PZ + i] += tz * ox + bz * oy + nz * oz + shift_z
 
-        fw, fx, fy, fz = _frame_quaternion(tx, ty, tz, bx, by, bz, nx, ny, nz)
+        fw, fx, fy, fz = frame_quaternion(tx, ty, tz, bx, by, bz, nx, ny, nz)
         lw, lx, ly, lz = fixed[_LW + i], fixed[_LX + i], fixed[_LY + i], fixed[_LZ + i]
         rows[_QW + i] = fw * lw - fx * lx - fy * ly - fz * lz
         rows[_QX + i] = fw * lx + fx * lw + fy * lz - fz * ly
@@ -311,13 +320,22 @@ def _pose_block(block, weights, surface, look, translation, posed):
 @no_type_check
 def prepare(code, mesh, look):
     """What is computed once: joints, coefficients, the basis's weights."""
-    transforms = _joint_transforms(code, mesh.joints, mesh.joint_drive).astype(np.float32)
+    transforms, coefficients = prepare_mesh(code, mesh)
+    return transforms, coefficients, _basis_weights(code.coefficients, look)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def prepare_mesh(code, mesh):
+    """Joints, and the shapes' weights."""
+    turns = joint_turns(code.coefficients, mesh.joint_drive)
+    transforms = joint_transforms(code.head_rotation, code.neck_rotation, turns, mesh.joints)
     # Cut to the shapes of this head, or filled up with zeros.
     coefficients = np.zeros(mesh.joint_drive.shape[0], np.float32)
     known = min(len(coefficients), len(code.coefficients))
     coefficients[:known] = code.coefficients[:known]
     combine(code.coefficients, mesh.combinations, mesh.combination_amounts, coefficients)
-    return transforms, coefficients, _basis_weights(code.coefficients, look)
+    return transforms.astype(np.float32), coefficients
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -95,7 +95,7 @@ class Stage:
     def __init__(self, avatar: Avatar) -> None:
         self._versions = _versions(avatar)
         binding = avatar.binding
-        self._mesh = _mesh(binding)
+        self._mesh = mesh_of(binding)
         self._look = _look(avatar)
         self._opacities = avatar.attributes.opacity_logits.detach().sigmoid()
 
@@ -123,7 +123,8 @@ class Stage:
         return Gaussians(means, quaternions, scales, opacities, colors)
 
 
-def _mesh(binding: Binding) -> Mesh:
+def mesh_of(binding: Binding) -> Mesh:
+    """A binding's vertices and what moves them."""
     rig = binding.rig
     offsets = rig.expression_basis.detach().unflatten(-1, (-1, 3)).transpose(0, 1)  # [V, E, 3]
     vertex, shape = (offsets != 0).any(-1).nonzero(as_tuple=True)  # in order of vertices

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from avatar3d.binding import Binding, Frames
 from avatar3d.codes import ExpressionCode
+from avatar3d.fused.anchors import FusedAnchors
 from avatar3d.fused.gradient import shading
 from avatar3d.geometry import quaternion_multiply, rotation_vector_to_quaternion
 from recon.fit.config import PoseRates
@@ -46,7 +47,7 @@ class FramePose:
         self._visits = 0  # with gradient
 
     def frames(
-        self, binding: Binding, with_gradient: bool
+        self, anchors: Binding | FusedAnchors, with_gradient: bool
     ) -> tuple[Frames, ExpressionCode, Tensor]:
         """The posed anchors, the code, and the light [N, 3] that falls on them; with gradient, the
         positions carry it to the code.
@@ -54,9 +55,10 @@ class FramePose:
         A refined code turns its anchors by a degree or two over all steps, so their orientation
         is taken from the cache and renewed now and then.
         """
-        if self._cached is None or (with_gradient and self._visits % _ORIENTATION_EVERY == 0):
+        old = with_gradient and self._visits > 0 and self._visits % _ORIENTATION_EVERY == 0
+        if self._cached is None or old:
             with torch.no_grad():
-                frames = binding.frames(self._current())
+                frames = anchors.frames(self._current())
                 self._cached = frames, shading(frames, *self._light)
         frames, shade = self._cached
         if not with_gradient:
@@ -64,7 +66,7 @@ class FramePose:
                 return frames, self._current(), shade
         self._visits += 1
         code = self._current()
-        return frames._replace(positions=binding.positions(code)), code, shade
+        return frames._replace(positions=anchors.positions(code)), code, shade
 
     def _current(self) -> ExpressionCode:
         turn = rotation_vector_to_quaternion

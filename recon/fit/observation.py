@@ -42,7 +42,7 @@ class Observation:
     def over(self, background: Sequence[float]) -> Float[np.ndarray, "S S 3"]:
         """The person over a plain colour."""
         alpha = self.matte[..., None]
-        return (self.colors * alpha + np.asarray(background) * (1 - alpha)).astype(np.float32)
+        return self.colors * alpha + np.asarray(background, np.float32) * (1 - alpha)
 
     @cached_property
     def core(self) -> Float[np.ndarray, "S S"]:
@@ -175,6 +175,7 @@ def area_with_closed_eyes(binding: Binding) -> Tensor:
 def sample(image: np.ndarray, points_px: np.ndarray) -> np.ndarray:
     """Bilinear samples of [H, W] or [H, W, C] at px [P, 2] (first pixel's centre at 0.5)."""
     height, width = image.shape[:2]
+    points_px = points_px.astype(np.float32)  # a few thousandths of a grey level; half the bytes
     x = np.clip(points_px[:, 0] - 0.5, 0, width - 1.001)
     y = np.clip(points_px[:, 1] - 0.5, 0, height - 1.001)
     left, top = x.astype(np.int64), y.astype(np.int64)

@@ -19,21 +19,23 @@ from avatar3d.avatar import Attributes, ExpressionBasis
 from avatar3d.binding import Binding
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
+from avatar3d.fused.anchors import anchors_of
+from avatar3d.fused.gradient import Members
 from avatar3d.template import SKIN, Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.config import RefineConfig
 from recon.fit.frame_pose import FramePose, Light
 from recon.fit.observation import Observation
-from recon.fit.pose import pose_gaussians
+from recon.fit.pose import pose_gaussians, spread
 from recon.fit.regularity import Smoothness
 from recon.fit.shots import Shots
 from recon.fit.start import Start
+from recon.fit.steps import Regularity, Steps
 from recon.fit.target import BACKGROUNDS
 from recon.fit.texture import texture_energy
 from render.losses import photometric_loss
 from render.rasterize import rasterize
 
-_QUIET = 0.1
 _SKIN_FOOTPRINT_M = 0.0013
 _EXPRESSIVE = (
     "face", "eyelids", "left_eyeball", "right_eyeball",
@@ -43,7 +45,6 @@ _EXPRESSIVE = (
 # eyeball draw lashes that turn with the gaze, and those of teeth the gap between the lips.
 _SHORT = ("eyelids", "left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth")
 _SHORT_SCALE = 1.3
-_ELSEWHERE = 0.3  # of the face's freedom
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def refine(
     device = start.attributes.colors.device
     shots = Shots(observations, camera, config.close_ups, config.seed)
     model = _Model(template, start, codes, config)
+    anchors = anchors_of(binding)
     light = Light(start.light, template.lit.to(device))
     poses = [
         FramePose(codes.at(index), light, config.pose_rates) for index in range(len(observations))
@@ -90,8 +92,10 @@ def refine(
         frame = order.next()
         pose = poses[frame]
         shot = shots.take(frame, iteration // len(observations) % len(BACKGROUNDS))
-        frames, code, shade = pose.frames(binding, refine_pose)
-        gaussians = pose_gaussians(frames, code, model.attributes, model.basis, shade)
+        frames, code, shade = pose.frames(anchors, refine_pose)
+        gaussians = pose_gaussians(
+            frames, code, model.attributes, model.basis, shade, model.members
+        )
         if visible:
             gaussians = gaussians._replace(opacities=gaussians.opacities * visible[frame])
         rendering = rasterize(gaussians, shot.camera, background=shot.background)
@@ -116,11 +120,7 @@ def refine(
 
 
 class _Model:
-    """Attributes and basis as steps from the start, with their regularity and limits.
-
-    Adam works on steps in units of each anchor's confidence, x = start + confidence * step, so that
-    an anchor which is hardly seen moves little however steady its gradient (a diagonal prior).
-    """
+    """Attributes and basis on their way from the start, with their regularity and limits."""
 
     def __init__(
         self, template: Template, start: Start, codes: ExpressionCode, config: RefineConfig
@@ -131,7 +131,8 @@ class _Model:
                 for f in fields(Attributes)
             )
         )
-        self.basis = _start_basis(codes.coefficients, template.count, config.basis_rank)
+        self.members = Members(_moved_by_expression(template), template.count)
+        self.basis = _start_basis(codes.coefficients, self.members.count, config.basis_rank)
         device = self.attributes.colors.device
         self._smoothness = Smoothness(template, device)
         footprint_m = torch.from_numpy(start.footprint_m).to(device)[:, None]
@@ -147,99 +148,35 @@ class _Model:
         logit, reach = config.max_opacity_logit, config.max_offset_m
         share = 1.0 / len(codes.coefficients)
         hold = config.learned_color_prior if start.learned else config.color_prior
-        color = _Regularity(share * config.color_smoothness, share * hold)
+        color = Regularity(share * config.color_smoothness, share * hold)
         self._steps = [
-            _Steps(values.offsets, reach_m, rates.offsets, _around(values.offsets.detach(), reach)),
-            _Steps(values.rotations, geometry, rates.rotations),
-            _Steps(values.log_scales, geometry, rates.log_scales, (low, high)),
-            _Steps(values.opacity_logits, opacity[:, 0], rates.opacity_logits, (-logit, logit)),
-            _Steps(values.colors, look, rates.colors, (0.0, MAX_ALBEDO), color),
+            Steps(values.offsets, reach_m, rates.offsets, _around(values.offsets.detach(), reach)),
+            Steps(values.rotations, geometry, rates.rotations),
+            Steps(values.log_scales, geometry, rates.log_scales, (low, high)),
+            Steps(values.opacity_logits, opacity[:, 0], rates.opacity_logits, (-logit, logit)),
+            Steps(values.colors, look, rates.colors, (0.0, MAX_ALBEDO), color),
         ]
         if self.basis is not None:
-            moved = _moved_by_expression(template).to(device)
+            moved = torch.from_numpy(self.members.anchors).to(device)
             self._steps += [
-                _Steps(self.basis.offsets, moved * reach_m, rates.basis_offsets),
-                _Steps(self.basis.colors, moved * look, rates.basis_colors),
+                Steps(self.basis.offsets, reach_m[moved], rates.basis_offsets),
+                Steps(self.basis.colors, look[moved], rates.basis_colors),
             ]
-        self._optimizer = torch.optim.Adam(
-            [{"params": [steps.step], "lr": steps.rate} for steps in self._steps],
-            betas=(0.9, 0.99),
-            eps=0.0,  # set from the gradients' size
-            fused=True,
-        )
 
-    @torch.no_grad()
     def step(self, decay: float) -> None:
         for steps in self._steps:
-            steps.take_gradient(self._smoothness)
-        for group, steps in zip(self._optimizer.param_groups, self._steps):
-            group["lr"] = steps.rate * decay
-            # Below a tenth of the usual gradient Adam's step shrinks with it: a Gaussian that
-            # only shines through others has nothing to learn from how it does.
-            assert steps.step.grad is not None
-            group["eps"] = max(group["eps"], _QUIET * _usual_size(steps.step.grad), 1e-15)
-        self._optimizer.step()
-        for steps in self._steps:
-            steps.apply()
+            steps.take(self._smoothness, decay)
 
     def detached_attributes(self) -> Attributes:
         return Attributes(*(getattr(self.attributes, f.name).detach() for f in fields(Attributes)))
 
     def detached_basis(self) -> ExpressionBasis | None:
-        basis = self.basis
-        return basis and replace(
-            basis, offsets=basis.offsets.detach(), colors=basis.colors.detach()
-        )
-
-
-def _usual_size(gradient: Tensor) -> float:
-    """The root of the mean square."""
-    return float(torch.linalg.vector_norm(gradient)) / math.sqrt(gradient.numel())
-
-
-@dataclass(frozen=True)
-class _Regularity:
-    """Weights of two quadratic energies, each a mean over the anchors."""
-
-    smoothness: float  # neighbours move alike
-    prior: float  # stay near the start
-
-
-class _Steps:
-    """One kind of attribute: its value, and Adam's step in units of the anchors' confidence."""
-
-    def __init__(
-        self,
-        value: Tensor,
-        confidence: Tensor,
-        rate: float,
-        limits: tuple[Tensor | float, Tensor | float] | None = None,
-        regularity: _Regularity | None = None,
-    ) -> None:
-        self.rate = rate
-        self.step = torch.zeros_like(value, requires_grad=False)
-        self._value, self._start = value, value.detach().clone()
-        self._confidence = confidence
-        self._regularity = regularity
-        self._limits = limits and [torch.as_tensor(limit, device=value.device) for limit in limits]
-
-    def take_gradient(self, smoothness: Smoothness) -> None:
-        """The step's gradient from the value's, with the energies added."""
-        gradient, regularity = self._value.grad, self._regularity
-        assert gradient is not None
-        if regularity is not None:
-            moved = self._value - self._start
-            share = 2.0 / len(moved)
-            energy = regularity.prior * moved + regularity.smoothness * smoothness.gradient(moved)
-            gradient.add_(energy, alpha=share)
-        self.step.grad = gradient.mul_(self._confidence)
-        self._value.grad = None
-
-    def apply(self) -> None:
-        torch.addcmul(self._start, self._confidence, self.step, out=self._value)
-        if self._limits is not None:
-            low, high = self._limits
-            torch.clamp(self._value, low, high, out=self._value)
+        """Of all anchors."""
+        if self.basis is None:
+            return None
+        offsets, colors = self.basis.offsets.detach(), self.basis.colors.detach()
+        basis = replace(self.basis, offsets=offsets, colors=colors)
+        return spread(basis, self.members, len(self.attributes.colors))
 
 
 def _around(start: Tensor, reach: float) -> tuple[Tensor, Tensor]:
@@ -261,14 +198,13 @@ class _FrameOrder:
         return self._queue.pop()
 
 
-def _moved_by_expression(template: Template) -> Tensor:
-    """How freely the expression basis moves each anchor, [N, 1] 0..1.
+def _moved_by_expression(template: Template) -> np.ndarray:
+    """The anchors that the expression basis moves, in order.
 
     Hair and clothes swing with the clip, not with the face: a basis that may explain them learns
-    by which frames they did.
+    by which frames they did (the figures at T = 8 are the same), and costs twice as much.
     """
-    face = template.is_part(*_EXPRESSIVE) & (template.layer == SKIN)
-    return torch.where(face, 1.0, _ELSEWHERE)[:, None]
+    return np.flatnonzero((template.is_part(*_EXPRESSIVE) & (template.layer == SKIN)).numpy())
 
 
 def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis | None:

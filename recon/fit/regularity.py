@@ -35,7 +35,7 @@ class Smoothness:
         row, column = np.concatenate([row, column]), np.concatenate([column, row])
         weights = np.full(len(row), 0.5 / _NEIGHBOURS, np.float32)
         degree = np.bincount(row, weights, minlength=template.count).astype(np.float32)
-        self._degree = torch.from_numpy(degree)[:, None].to(device)
+        self.degree = torch.from_numpy(degree)[:, None].to(device)
         adjacency = SparseMap(
             torch.from_numpy(row),
             torch.from_numpy(column),
@@ -44,9 +44,14 @@ class Smoothness:
         )
         self._adjacency = moved(adjacency, device)
 
+    @property
+    def neighbours(self) -> Tensor:
+        """The weights between anchors, [N, N], sparse by rows."""
+        return self._adjacency.matrix
+
     def gradient(self, values: Tensor) -> Tensor:
         """Of the energy at values [..., N, C]; the same shape."""
-        return self._degree * values - self._adjacency(values)
+        return self.degree * values - self._adjacency(values)
 
 
 def _groups(template: Template) -> list[np.ndarray]:

@@ -7,9 +7,11 @@ ask where in the window its detail lies.
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import avg_pool2d
 
 from render.metrics.sharpness import LUMA
 
@@ -28,9 +30,9 @@ def texture_energy(picture: Tensor) -> Tensor:
 
 def texture_weight(matte: Tensor, weight: Tensor) -> Tensor:
     """Weights [h, w] of the windows, summing to 1 (or all 0): how much of the person they hold,
-    away from the outline. `matte` and `weight`: [H, W]."""
-    reach = 2 * _MARGIN_PX + 1
-    inside = max_pool2d(1 - matte[None, None], reach, 1, _MARGIN_PX)[0, 0] < 0.1
+    away from the outline. `matte` and `weight`: [H, W], on the CPU."""
+    square = np.ones((2 * _MARGIN_PX + 1,) * 2, np.uint8)
+    inside = torch.from_numpy(cv2.erode(matte.numpy(), square) > 0.9)
     weights = _windows((weight * inside)[1:-1, 1:-1])
     return weights / weights.sum().clamp(min=1e-12)
 

@@ -102,6 +102,35 @@ def test_values_and_gradients_are_torchs(count: int, rank: int, unlit: bool, see
             assert float((ours - theirs).abs().max()) <= 2e-6 * max(scale, 1.0) + 1e-6 * scale
 
 
+@settings(deadline=None, max_examples=10)
+@given(count=st.sampled_from([1, 512, 1300]), share=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_a_basis_of_some_anchors_is_one_of_all_with_zeros(count: int, share: float, seed: int):
+    frames, code, attributes, basis, light = _scene(count, 2, seed)
+    moved = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < share
+    members = gradient.Members(torch.nonzero(moved)[:, 0].numpy(), count)
+    assert basis is not None
+    few = replace(basis, offsets=basis.offsets[:, moved], colors=basis.colors[:, moved])
+    everywhere = replace(
+        basis,
+        offsets=basis.offsets * moved[:, None],
+        colors=basis.colors * moved[:, None],
+    )
+
+    def posed(members):
+        def pose(frames, code, attributes, basis, light):
+            shade = gradient.shading(frames, light).detach()
+            return gradient.pose_gaussians(frames, code, attributes, basis, shade, members)
+
+        return pose
+
+    own, gradients = _with_gradient(posed(members), (frames, code, attributes, few, light))
+    whole, theirs = _with_gradient(posed(None), (frames, code, attributes, everywhere, light))
+    for ours, expected in zip([*own, *gradients[:-2]], [*whole, *theirs[:-2]]):
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+    for ours, expected in zip(gradients[-2:], theirs[-2:]):
+        torch.testing.assert_close(ours, expected[:, moved], atol=1e-5, rtol=1e-4)
+
+
 def test_any_number_of_threads_gives_the_same_bits():
     scene = _scene(5_000, 4, 0)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import recon.fit.refine as refining
+import recon.fit.steps as stepping
 import recon.prior.features as features
 import recon.prior.meta as meta
 import recon.prior.prior as answering
@@ -75,8 +76,7 @@ def test_its_judgement_leaves_nothing_in_memory(away: Episode) -> None:
 def test_refinement_leaves_nothing_in_memory(
     away: Episode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refining, "_usual_size", lambda gradient: 1.0)
-    monkeypatch.setattr(torch.optim, "Adam", _unfused)
+    monkeypatch.setattr(stepping, "usual_size", lambda gradient, confidence: 1.0)
     template = scene.scene().template
     config = RefineConfig(iterations=6, max_iterations=6, refine_codes_after=0.3, close_ups=0.0)
     refined = refine(
@@ -105,8 +105,8 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Episode:
     one = episode(2)
 
     def product(self: SparseMap, dense: Tensor) -> Tensor:
-        assert self._matrix.device == dense.device
-        return dense.narrow(-2, 0, 1).expand(*dense.shape[:-2], self._matrix.shape[0], -1)
+        assert self.matrix.device == dense.device
+        return dense.narrow(-2, 0, 1).expand(*dense.shape[:-2], self.matrix.shape[0], -1)
 
     def drawn(gaussians, camera, background):
         assert all(value.device == META for value in (*gaussians, camera.K, background))
@@ -134,10 +134,6 @@ def answer(away: Episode):
     steps = LearnedSteps(*(torch.zeros(len(REGIONS), device=META) for _ in range(3)))
     residuals = network(anchor_features(away.start, surface, 2), surface)
     return apply_residuals(away.start, residuals, surface, steps)
-
-
-def _unfused(groups, **settings):
-    return torch.optim.AdamW(groups, **{**settings, "fused": False})
 
 
 @pytest.mark.skipif(NO_GPU is None, reason="there is a GPU here")
