@@ -77,6 +77,7 @@ def test_refinement_leaves_nothing_in_memory(
     away: Episode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stepping, "usual_size", lambda gradient, confidence: 1.0)
+    monkeypatch.setattr(refining, "_seen", lambda start: np.arange(0, scene.COUNT, 2))
     template = scene.scene().template
     config = RefineConfig(iterations=6, max_iterations=6, refine_codes_after=0.3, close_ups=0.0)
     refined = refine(
