@@ -66,13 +66,12 @@ def with_hair_all_round(
     smooth = np.zeros_like(colors)
     smooth[members] = membrane(points[members], wanted, total)
     painted = colors.copy()
-    strands = shown * hair
-    variety = _variety(points, colors, strands, np.where(unseen)[0])
+    variety = _variety(points, colors, shown, hair, np.where(unseen)[0])
     painted[unseen] += share[unseen] * (smooth[unseen] + variety - colors[unseen])
     below = np.where(template.is_part("face", "scalp").numpy() & (trust < _SEEN))[0]
     grown = _hairline(template, points, colors, trust)[below, None]
     near = nearest(points[members], points[below])[1][:, 0]
-    under = _SCALP * smooth[members[near]] + _variety(points, colors, strands, below)
+    under = _SCALP * smooth[members[near]] + _variety(points, colors, shown, hair, below)
     under /= shade.double().numpy()[below].clip(0.05)
     painted[below] += share[below] * grown * (under - painted[below])
     result = attributes.colors.clone()
@@ -158,17 +157,20 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _variety(
-    points: np.ndarray, colors: np.ndarray, shown: np.ndarray, unseen: np.ndarray
+    points: np.ndarray, colors: np.ndarray, shown: np.ndarray, hair: np.ndarray, unseen: np.ndarray
 ) -> np.ndarray:
     """How the strands at the unseen places differ from their surroundings, [U, 3]: as some seen
-    ones do."""
-    known = np.where(shown > 0.3)[0]
-    if len(known) <= _VARIETY_NEIGHBOURS:
-        return np.zeros((len(unseen), 3))
-    differ = detail(points[known], colors[known], _VARIETY_NEIGHBOURS)
-    differ = differ.clip(-_MAX_CONTRAST, _MAX_CONTRAST)
-    drawn = np.random.default_rng(0).integers(len(known), size=len(unseen))
-    return _CONTRAST * differ[drawn]
+    ones do.
+
+    Where a photograph's edge cuts the crown off, what is seen of the hair hangs on the sheet.
+    """
+    for known in (np.where(shown * hair > 0.3)[0], np.where(shown > 0.3)[0]):
+        if len(known) > _VARIETY_NEIGHBOURS:
+            differ = detail(points[known], colors[known], _VARIETY_NEIGHBOURS)
+            differ = differ.clip(-_MAX_CONTRAST, _MAX_CONTRAST)
+            drawn = np.random.default_rng(0).integers(len(known), size=len(unseen))
+            return _CONTRAST * differ[drawn]
+    return np.zeros((len(unseen), 3))
 
 
 def _as_strands(

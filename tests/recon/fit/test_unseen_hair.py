@@ -9,7 +9,7 @@ from avatar3d.avatar import Attributes
 from avatar3d.binding import Binding
 from avatar3d.codes import ExpressionCode
 from avatar3d.geometry import quaternion_to_matrix
-from avatar3d.template import HAIR_INNER, HAIR_OUTER, make_template
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, make_template
 from recon.fit.unseen_hair import with_hair_all_round
 from tests.recon.fit import synthetic as scene
 
@@ -71,3 +71,17 @@ def test_strands_fall():
     assert longest[:, 1].mean() < -0.75  # down
     turned = np.degrees(np.arccos(np.clip(-longest[:, 1].numpy(), -1, 1)))
     assert 5 < turned.std() < 40  # not combed
+
+
+def test_a_crown_above_the_pictures_edge_has_the_strands_of_what_hangs():
+    before = _attributes(BLACK)
+    hanging = torch.nonzero((TEMPLATE.layer == SHEET) & (POINTS[:, 1] > -0.06))[::4, 0]
+    strands = 0.2 + 0.05 * torch.randn(len(hanging), 1, generator=torch.Generator().manual_seed(0))
+    before.colors[hanging] = strands.expand(-1, 3)
+    look = torch.where(TEMPLATE.is_part("face"), 1.0, 0.05)[:, None]
+    look[hanging] = 1.0
+    ones = torch.ones(TEMPLATE.count, 3)
+    after = with_hair_all_round(TEMPLATE, before, _frames(), look, ones)
+    crown = after.colors[HAIR & (POINTS[:, 1] > 0.09)]
+    assert 0.02 < float(crown[:, 0].std()) < 0.08
+    assert abs(float(crown.mean()) - 0.2) < 0.04
