@@ -16,7 +16,8 @@ _FEW_NUMBERS = 256
 def quaternion_multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product, [..., 4] x [..., 4]: rotating by the result rotates by `b`, then by `a`."""
     if max(a.numel(), b.numel()) <= _FEW_NUMBERS:
-        return _products(a, b) @ _multiplication(a.dtype, a.device)
+        products = _products(a, b)
+        return products @ _multiplication(products.dtype, products.device)
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
     return torch.stack(

@@ -141,6 +141,30 @@ def test_batches_are_rows():
     close(matrix[1, 3], quaternion_to_matrix(rotation_vector_to_quaternion(vectors_[1, 3])), 1e-6)
 
 
+@pytest.mark.parametrize("function", ["multiply", "matrix"])
+def test_few_rotations_are_computed_as_many_are(function: str):
+    """Few take a matrix product, many their components one by one: the same value and gradient."""
+    random = torch.Generator().manual_seed(0)
+    many = torch.randn(500, 4, dtype=torch.float64, generator=random, requires_grad=True)
+    other = torch.randn(500, 4, dtype=torch.float64, generator=random, requires_grad=True)
+
+    def computed(a: Tensor, b: Tensor) -> Tensor:
+        return quaternion_multiply(a, b) if function == "multiply" else quaternion_to_matrix(a)
+
+    whole, rows = computed(many, other), [computed(a, b) for a, b in zip(many, other)]
+    close(torch.stack(rows), whole)
+    weights = torch.randn(whole.shape, dtype=torch.float64, generator=random)
+    (expected,) = torch.autograd.grad(whole, many, weights, retain_graph=True)
+    (found,) = torch.autograd.grad(torch.stack(rows), many, weights)
+    close(found, expected)
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_a_product_of_two_precisions_has_the_greater(count: int):
+    product = quaternion_multiply(IDENTITY.expand(count, 4), IDENTITY.float().expand(count, 4))
+    assert product.dtype == torch.float64
+
+
 def test_normals_of_a_tetrahedron_point_outward():
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     triangles = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
