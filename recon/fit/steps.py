@@ -79,9 +79,8 @@ class Steps:
             self._value, gradient, self._confidence, self._moments, self._limits, rate, spread,
             max(_QUIET * self._usual, _TINY),
         )  # fmt: skip
-        self._usual = max(
-            self._usual, size
-        )  # for the next step: one pass over the numbers, not two
+        # For the next step: so one pass over the numbers does.
+        self._usual = max(self._usual, size)
 
 
 def plain_hold(

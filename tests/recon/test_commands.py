@@ -64,7 +64,9 @@ def test_create_leaves_an_avatar_and_a_preview(run: Run, portrait: Path, tmp_pat
     output = tmp_path / "me.avatar"
     status, out, err = run("create", portrait, "-o", output, "--preset", "draft", *SMALL,
                            "--consent", "for this test")  # fmt: skip
-    assert (status, err) == (0, "")
+    assert status == 0
+    # Nothing but its progress, where compiling the kernels takes long.
+    assert all(line.endswith(" s left") for line in err.splitlines()), err
     assert "wrote" in out
     assert "1,000 Gaussians" in out
     with Image.open(tmp_path / "me.preview.jpg") as preview:
