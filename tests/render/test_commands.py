@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avatar3d import Motion, cli
+from avatar3d import Motion, cli, progress
 from avatar3d.animation import EXPRESSIONS, expression_code, expression_tour, idle, turntable
 from tests.support.avatars import plain_avatar
 
@@ -18,6 +18,8 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    # Kernels may have to be compiled, which takes long enough for lines of progress.
+    monkeypatch.setattr(progress, "LINE_EVERY_S", float("inf"))
 
     def call(*arguments: object) -> tuple[int, str, str]:
         status = cli.main([str(argument) for argument in arguments])
