@@ -1,6 +1,7 @@
 """Numba kernels: `Binding.frames` of one code, and the gradient of `Binding.positions`.
 
 Sums over vertices are made chunk by chunk, in order, so the number of threads cannot change a bit.
+Numba's cached code holds what is called from `fused/kernels.py`: after a change there touch this too.
 """
 
 from __future__ import annotations
@@ -120,22 +121,11 @@ def place_backward(
                 hx += t[0, 0] * wx + t[1, 0] * wy + t[2, 0] * wz
                 hy += t[0, 1] * wx + t[1, 1] * wy + t[2, 1] * wz
                 hz += t[0, 2] * wx + t[1, 2] * wy + t[2, 2] * wz
-                to[0, 0], to[0, 1], to[0, 2] = (
-                    to[0, 0] + wx * x,
-                    to[0, 1] + wx * y,
-                    to[0, 2] + wx * z,
-                )
-                to[1, 0], to[1, 1], to[1, 2] = (
-                    to[1, 0] + wy * x,
-                    to[1, 1] + wy * y,
-                    to[1, 2] + wy * z,
-                )
-                to[2, 0], to[2, 1], to[2, 2] = (
-                    to[2, 0] + wz * x,
-                    to[2, 1] + wz * y,
-                    to[2, 2] + wz * z,
-                )
-                to[0, 3], to[1, 3], to[2, 3] = to[0, 3] + wx, to[1, 3] + wy, to[2, 3] + wz
+                for axis, pull in enumerate((wx, wy, wz)):
+                    to[axis, 0] += pull * x
+                    to[axis, 1] += pull * y
+                    to[axis, 2] += pull * z
+                    to[axis, 3] += pull
             for k in range(starts[v], starts[v + 1]):
                 by_shapes[index[k]] += offsets[k, 0] * hx + offsets[k, 1] * hy + offsets[k, 2] * hz
         chunk = take_ticket(tickets)

@@ -2,7 +2,8 @@
 time.
 
 Imported only by kernels: numba is an optional package. Their cached code holds these formulas: after
-a change here touch `fused/kernels.py` and `folded_kernels.py` too, or Numba keeps the old ones.
+a change here touch `fused/kernels.py`, `fused/anchor_kernels.py` and `folded_kernels.py` too, or Numba
+keeps the old ones.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import torch
 from avatar3d.avatar import Avatar
 from avatar3d.camera import Camera
 from avatar3d.codes import ExpressionCode
+from avatar3d.fused.anchors import anchors_of
 from recon.fit.config import PoseRates
 from recon.fit.frame_pose import FramePose, Light
 from recon.fit.observation import Observation
@@ -60,9 +61,10 @@ def follow(
     shots = whole_frame(observation, camera)
     pose = FramePose(code, Light(avatar.light, avatar.template.lit), config.rates)
     spread = torch.tensor(config.translation_m)
+    anchors = anchors_of(avatar.binding)
     for iteration in range(config.iterations):
         shot = shots[iteration % len(shots)]
-        frames, now, shade = pose.frames(avatar.binding, with_gradient=True)
+        frames, now, shade = pose.frames(anchors, with_gradient=True)
         gaussians = pose_gaussians(frames, now, avatar.attributes, avatar.basis, shade)
         rendering = rasterize(gaussians, shot.camera, background=shot.background)
         loss = photometric_loss(rendering.colors, shot.picture, config.ssim_weight)
