@@ -25,6 +25,7 @@ from recon.benchmark.clip import EVAL_PX, PreparedClip, PreparedFrame
 from recon.benchmark.method import START, Fitted, Method
 from recon.capture.inputs import hash_file
 from recon.capture.matting import foreground_colors
+from recon.fit.echo import Echo
 from recon.fit.fitter import FitConfig, fit_avatar
 from recon.fit.follow import FollowConfig, follow
 from recon.fit.observation import Observation
@@ -183,12 +184,17 @@ class FittedAvatar(Fitted):
         """`modes`: how another person's motion is carried over."""
         self.avatar = avatar
         self.tracking = tracking
+        self._echo = Echo(avatar, tracking)
         self._transfer = modes
         self._driver: tuple[PreparedClip, list[int], Motion] | None = None
 
     def code(self, landmarks: np.ndarray) -> ExpressionCode:
         """The code of one frame's landmarks [478, 3], px of the crop."""
-        return track_frames(self.tracking, landmarks[None], settings=OWN).at(0)
+
+        def solve(px: np.ndarray) -> ExpressionCode:
+            return track_frames(self.tracking, px, settings=OWN)
+
+        return self._echo.track(landmarks[None], solve).at(0)
 
     def render(self, test_index: int, clip: PreparedClip) -> np.ndarray:
         return self._picture(self.code(clip.landmarks[test_index]))

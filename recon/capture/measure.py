@@ -52,8 +52,20 @@ def refine_landmarks(
     copies: int = PHOTO_COPIES,
     model_path: str | Path | None = None,
 ) -> NDArray[np.float32]:
+    """`look_again`, or `landmarks` where the face is not found again."""
+    again = look_again(image, landmarks, copies=copies, model_path=model_path)
+    return landmarks if again is None else again
+
+
+def look_again(
+    image: NDArray[np.uint8],
+    landmarks: NDArray[np.float32],
+    *,
+    copies: int = PHOTO_COPIES,
+    model_path: str | Path | None = None,
+) -> NDArray[np.float32] | None:
     """Measure a face again: mean f32 [478, 3] over upright, slightly turned and scaled copies, 1 to
-    4, and as many mirrored ones, or `landmarks` where the face is not found again.
+    4, and as many mirrored ones, or None where the face is not found.
 
     The region that the network looks at then comes from landmarks, as in a clip, and not from the
     coarser box of the detector, so photos and clips are measured alike.
@@ -72,7 +84,7 @@ def refine_landmarks(
 
     sides = list(mapped(looked, (False, True)))
     if not all(fine for fine, _ in sides):
-        return landmarks
+        return None
     result = np.mean([np.mean(fine, axis=0) for fine, _ in sides], axis=0)
     if all(coarse for _, coarse in sides):
         other = np.mean([np.mean(coarse, axis=0) for _, coarse in sides], axis=0)
