@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from avatar3d.animation.smoothing import Smoothing, half_way, smooth_clip
+from avatar3d.avatar import Avatar
 from avatar3d.code_interpolation import interpolate_codes
 from avatar3d.codes import ExpressionCode
 from avatar3d.errors import UserError
@@ -28,6 +29,7 @@ from recon.capture import (
     track_faces,
 )
 from recon.capture.video import VideoInfo
+from recon.fit.echo import Echo, EchoConfig, own_tracking
 from recon.track import OWN, FrameSettings, Tracking, track_frames, track_support
 from recon.track.people import Choice, CutFinder, nearest_to
 from render.ahead import ahead
@@ -38,6 +40,7 @@ CROP_PX = 512
 SUPPORT_FRAMES = 16  # enough to tell identity and focal length
 CHUNK_FRAMES = 1500  # of a shot held at once: 9 MB of landmarks
 LONGEST_SOUND_S = 1800
+_ECHO = EchoConfig(rounds=1)  # a second one is little news, and takes as long as the detector did
 _STEADY_S = 0.002  # timestamps off an even grid by less are a fixed rate
 
 Watch = Callable[[int, int], None]  # done, total
@@ -82,11 +85,12 @@ def track_clip(
     *,
     frames_per_second: float | None = None,
     watch: Watch | None = None,
-    own: bool = False,
+    own: Avatar | None = None,
 ) -> ClipMotion:
     """Codes of every frame of a clip at a fixed rate (the clip's own, if none is given), with its
-    sound. Frames without the face hold the code of the one before. `own` codes follow the face more
-    closely, but mean less: they are for the avatar of the clip's own person.
+    sound. Frames without the face hold the code of the one before. `own`: the avatar of the clip's
+    own person, which helps (`recon.fit.echo`); codes then follow the face more closely, and mean
+    less for others.
 
     Shots between cuts are tracked apart, each with an identity of its own, forward and backward in
     time. Memory grows by 300 bytes a frame only; the sound of clips longer than LONGEST_SOUND_S is
@@ -98,15 +102,15 @@ def track_clip(
     times: list[float] = []
     shots: list[Shot] = []
     pieces: list[_Piece | None] = []
-    settings = OWN if own else FrameSettings()
     before: _Piece | None = None
+    count = _Count(watch, info.frame_count * (1 if own is None else 1 + _ECHO.rounds))
     with ahead(read_video(path)) as frames:
-        numbered = _in_shots(_watched(frames, info, watch))
+        numbered = _in_shots(_counted(frames, count))
         for (_, chunk), group in groupby(numbered, key=lambda pair: pair[0]):
             first = len(times)
             unread = _noting_times(group, times)
             last = before if chunk else None
-            piece, problem = _track_piece(unread, head, choice, last, settings)
+            piece, problem = _track_piece(unread, head, choice, last, own, count)
             for _ in unread:  # what a failure left
                 pass
             before = piece or (before if chunk else None)
@@ -159,7 +163,8 @@ def _track_piece(
     head: HeadModel,
     choice: Choice,
     before: _Piece | None,
-    settings: FrameSettings,
+    own: Avatar | None,
+    count: Callable[[], None],
 ) -> tuple[_Piece | None, str | None]:
     """A shot, or the next part of one with the identity of the part before; or why it failed."""
     choose = choice if before is None else nearest_to(before.last)
@@ -174,17 +179,28 @@ def _track_piece(
     landmarks = crop.to_crop(track.landmarks)
     if before is None:
         even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
-        tracking = track_support(landmarks[found[even]], CROP_PX, head)
+        support = landmarks[found[even]]
+        tracking = track_support(support, CROP_PX, head)
+        if own is not None:
+            tracking = own_tracking(own, tracking, support)
         start = None
     else:
         tracking, start = before.tracking, before.codes.at(len(before.codes.coefficients) - 1)
 
+    settings = FrameSettings() if own is None else OWN
+
     def follow(px: np.ndarray, previous: ExpressionCode | None) -> ExpressionCode:
         return track_frames(tracking, px, temporal=True, previous=previous, settings=settings)
 
-    forward = follow(landmarks, start)
-    backward = follow(landmarks[::-1].copy(), forward.at(len(landmarks) - 1))
-    codes = half_way(forward, backward.at(torch.arange(len(landmarks) - 1, -1, -1)))
+    def there_and_back(px: np.ndarray) -> ExpressionCode:
+        forward = follow(px, start)
+        backward = follow(px[::-1].copy(), forward.at(len(px) - 1))
+        return half_way(forward, backward.at(torch.arange(len(px) - 1, -1, -1)))
+
+    if own is None:
+        codes = there_and_back(landmarks)
+    else:
+        codes = Echo(own, tracking, _ECHO).track(landmarks, there_and_back, count)
     last = track.face(int(found[-1]))
     assert last is not None
     # A copy: a row of the track would keep all of its landmarks, 6 kB a frame.
@@ -258,11 +274,22 @@ def crops_at(clip: Path, crop: HeadCrop, times_s: Iterable[float]) -> Iterator[n
         yield picture
 
 
-def _watched(frames: Iterable[Frame], info: VideoInfo, watch: Watch | None) -> Iterator[Frame]:
-    for done, frame in enumerate(frames, start=1):
+class _Count:
+    """Tells of the progress, one step after the other."""
+
+    def __init__(self, watch: Watch | None, total: int) -> None:
+        self._watch, self._done, self._total = watch, 0, total
+
+    def __call__(self) -> None:
+        self._done += 1
+        if self._watch:
+            self._watch(self._done, max(self._done, self._total))
+
+
+def _counted(frames: Iterable[Frame], count: Callable[[], None]) -> Iterator[Frame]:
+    for frame in frames:
         yield frame
-        if watch:
-            watch(done, max(done, info.frame_count))
+        count()
 
 
 def _rate(times_s: np.ndarray, info: VideoInfo) -> float:

@@ -174,7 +174,7 @@ def _to_video(
     else:
         with stage_bars() as watch, warnings_said():
             clip = track_clip(
-                driver, avatar.head, Choice(size=face), own=own,
+                driver, avatar.head, Choice(size=face), own=avatar if own else None,
                 watch=lambda *at: watch("track", *at),
             )  # fmt: skip
         motion = transfer(clip.motion, modes)
