@@ -29,7 +29,7 @@ from recon.capture import (
     track_faces,
 )
 from recon.capture.video import VideoInfo
-from recon.fit.echo import Echo, EchoConfig, own_tracking
+from recon.fit.detector_bias import DetectorBias, own_tracking
 from recon.track import OWN, FrameSettings, Tracking, track_frames, track_support
 from recon.track.people import Choice, CutFinder, nearest_to
 from render.ahead import ahead
@@ -40,7 +40,6 @@ CROP_PX = 512
 SUPPORT_FRAMES = 16  # enough to tell identity and focal length
 CHUNK_FRAMES = 1500  # of a shot held at once: 9 MB of landmarks
 LONGEST_SOUND_S = 1800
-_ECHO = EchoConfig(rounds=1)  # a second one is little news, and takes as long as the detector did
 _STEADY_S = 0.002  # timestamps off an even grid by less are a fixed rate
 
 Watch = Callable[[int, int], None]  # done, total
@@ -76,6 +75,7 @@ class _Piece:
     codes: ExpressionCode
     found: np.ndarray
     last: Face
+    bias: DetectorBias | None  # of the clip's own avatar
 
 
 def track_clip(
@@ -88,14 +88,19 @@ def track_clip(
     own: Avatar | None = None,
 ) -> ClipMotion:
     """Codes of every frame of a clip at a fixed rate (the clip's own, if none is given), with its
-    sound. Frames without the face hold the code of the one before. `own`: the avatar of the clip's
-    own person, which helps (`recon.fit.echo`); codes then follow the face more closely, and mean
-    less for others.
+    sound. Frames without the face hold the code of the one before.
 
-    Shots between cuts are tracked apart, each with an identity of its own, forward and backward in
+    own: the avatar of the clip's person, on the same head model. It helps to track
+    (`recon.fit.detector_bias`), and codes follow the landmarks closely, which serves this avatar;
+    for other avatars they mean less (`recon.track.code_prior.CLOSE`).
+
+    Shots between cuts are tracked apart, each with an identity of its own (or all with that of
+    `own`), forward and backward in
     time. Memory grows by 300 bytes a frame only; the sound of clips longer than LONGEST_SOUND_S is
     left out.
     """
+    if own is not None and own.head is not head:
+        raise ValueError(f"`own` is on the head {own.head.name!r}; give that head: avatar.head")
     path = Path(path)
     choice = choice or Choice()
     info = read_video_info(path)
@@ -103,7 +108,7 @@ def track_clip(
     shots: list[Shot] = []
     pieces: list[_Piece | None] = []
     before: _Piece | None = None
-    count = _Count(watch, info.frame_count * (1 if own is None else 1 + _ECHO.rounds))
+    count = _Count(watch, info.frame_count * (1 if own is None else 2))
     with ahead(read_video(path)) as frames:
         numbered = _in_shots(_counted(frames, count))
         for (_, chunk), group in groupby(numbered, key=lambda pair: pair[0]):
@@ -113,6 +118,9 @@ def track_clip(
             piece, problem = _track_piece(unread, head, choice, last, own, count)
             for _ in unread:  # what a failure left
                 pass
+            if piece is None and own is not None:
+                for _ in times[first:]:
+                    count()
             before = piece or (before if chunk else None)
             pieces.append(piece)
             shots.append(Shot(first, len(times), problem))
@@ -180,14 +188,16 @@ def _track_piece(
     if before is None:
         even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
         support = landmarks[found[even]]
-        tracking = track_support(support, CROP_PX, head)
+        tracking, bias = track_support(support, CROP_PX, head), None
         if own is not None:
             tracking = own_tracking(own, tracking, support)
+            bias = DetectorBias(own, tracking)
         start = None
     else:
-        tracking, start = before.tracking, before.codes.at(len(before.codes.coefficients) - 1)
+        tracking, bias = before.tracking, before.bias
+        start = before.codes.at(len(before.codes.coefficients) - 1)
 
-    settings = FrameSettings() if own is None else OWN
+    settings = FrameSettings() if bias is None else OWN
 
     def follow(px: np.ndarray, previous: ExpressionCode | None) -> ExpressionCode:
         return track_frames(tracking, px, temporal=True, previous=previous, settings=settings)
@@ -197,15 +207,15 @@ def _track_piece(
         backward = follow(px[::-1].copy(), forward.at(len(px) - 1))
         return half_way(forward, backward.at(torch.arange(len(px) - 1, -1, -1)))
 
-    if own is None:
+    if bias is None:
         codes = there_and_back(landmarks)
     else:
-        codes = Echo(own, tracking, _ECHO).track(landmarks, there_and_back, count)
+        codes = bias.track(landmarks, there_and_back, count)
     last = track.face(int(found[-1]))
     assert last is not None
     # A copy: a row of the track would keep all of its landmarks, 6 kB a frame.
     last = replace(last, landmarks=last.landmarks.copy())
-    return _Piece(tracking, crop, codes, track.found, last), None
+    return _Piece(tracking, crop, codes, track.found, last, bias), None
 
 
 def _joined(

@@ -124,6 +124,7 @@ def benchmark(
             codec: folder with clips and recorded motion; without it only painted heads.
         methods: fewshot: ours (avatars), ours-ff (the prior's answer without refinement),
             ours-linear (a linear prior), ours-noprior (refinement without prior), ours_start (neither),
+            ours-unaided (test frames tracked without the avatar's help),
             ours-pixels (ours, its codes refined on each test frame's pixels: another column),
             copy (the nearest support frame), warp2d (a 2D warp), adversarial2d (Zakharov et al. 2019,
             fine-tuned), adversarial2d-ff (the same without fine-tuning).

@@ -18,6 +18,7 @@ METHODS: dict[str, str] = {
     "ours-ff": "recon.benchmark.ours:OursFeedForward",
     "ours-linear": "recon.benchmark.ours:OursLinear",
     "ours-noprior": "recon.benchmark.ours:OursWithoutPrior",
+    "ours-unaided": "recon.benchmark.ours:OursUnaided",
     "ours-pixels": "recon.benchmark.ours:OursOnPixels",
     "ours_start": "recon.benchmark.ours:OursStart",
     "copy": "recon.benchmark.copy:Copy",

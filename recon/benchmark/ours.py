@@ -2,8 +2,9 @@
 
 `ours` is what `create` makes; `ours-linear` has a linear prior instead of the network, `ours-ff` is
 the prior's answer without refinement, `ours-noprior` the refinement without prior, `ours_start`
-neither. `ours-pixels` is `ours` with the test frames' codes refined on their own pixels, as
-photometric trackers do: another column, which says so.
+neither; `ours-unaided` tracks test frames without the avatar's help. `ours-pixels` is `ours` with the
+test frames' codes refined on their own pixels, as photometric trackers do: another column, which says
+so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from recon.benchmark.clip import EVAL_PX, PreparedClip, PreparedFrame
 from recon.benchmark.method import START, Fitted, Method
 from recon.capture.inputs import hash_file
 from recon.capture.matting import foreground_colors
-from recon.fit.echo import Echo
+from recon.fit.detector_bias import DetectorBias, DetectorBiasConfig
 from recon.fit.fitter import FitConfig, fit_avatar
 from recon.fit.follow import FollowConfig, follow
 from recon.fit.observation import Observation
@@ -79,6 +80,7 @@ class Ours(Method):
             "prior": path.name + digest,
             "transfer": dataclasses.asdict(self.modes),
             "fit": dataclasses.asdict(self._config) if self._config else "default for the shots",
+            "detector bias": dataclasses.asdict(DetectorBiasConfig()),
         }
 
     def fit(self, support: Sequence[PreparedFrame], clip: PreparedClip) -> Fitted:
@@ -102,6 +104,18 @@ class OursWithoutPrior(Ours):
 
     def __init__(self, head: str = "default", config: FitConfig | None = None) -> None:
         super().__init__(head, config, "none")
+
+
+class OursUnaided(Ours):
+    """The avatar of `ours`; its test codes are what the tracker makes of the landmarks as they are."""
+
+    name = "ours-unaided"
+
+    def settings(self) -> dict[str, object]:
+        return {**super().settings(), "detector bias": None}
+
+    def _shown(self, avatar: Avatar, tracking: Tracking) -> FittedAvatar:
+        return UnaidedAvatar(avatar, tracking, self.modes)
 
 
 class OursFeedForward(Ours):
@@ -184,17 +198,17 @@ class FittedAvatar(Fitted):
         """`modes`: how another person's motion is carried over."""
         self.avatar = avatar
         self.tracking = tracking
-        self._echo = Echo(avatar, tracking)
+        self._bias = DetectorBias(avatar, tracking)
         self._transfer = modes
         self._driver: tuple[PreparedClip, list[int], Motion] | None = None
 
     def code(self, landmarks: np.ndarray) -> ExpressionCode:
         """The code of one frame's landmarks [478, 3], px of the crop."""
+        return self._bias.track(landmarks[None], self.solve).at(0)
 
-        def solve(px: np.ndarray) -> ExpressionCode:
-            return track_frames(self.tracking, px, settings=OWN)
-
-        return self._echo.track(landmarks[None], solve).at(0)
+    def solve(self, landmarks: np.ndarray) -> ExpressionCode:
+        """Codes of frames [F, 478, 3] by their landmarks as they are."""
+        return track_frames(self.tracking, landmarks, settings=OWN)
 
     def render(self, test_index: int, clip: PreparedClip) -> np.ndarray:
         return self._picture(self.code(clip.landmarks[test_index]))
@@ -220,6 +234,13 @@ class FittedAvatar(Fitted):
 
     def figures(self) -> dict[str, float]:
         return {"gaussians": float(self.avatar.count)}
+
+
+class UnaidedAvatar(FittedAvatar):
+    """An avatar that does not help its tracker."""
+
+    def code(self, landmarks: np.ndarray) -> ExpressionCode:
+        return self.solve(landmarks[None]).at(0)
 
 
 class FollowingAvatar(FittedAvatar):

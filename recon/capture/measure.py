@@ -52,12 +52,12 @@ def refine_landmarks(
     copies: int = PHOTO_COPIES,
     model_path: str | Path | None = None,
 ) -> NDArray[np.float32]:
-    """`look_again`, or `landmarks` where the face is not found again."""
-    again = look_again(image, landmarks, copies=copies, model_path=model_path)
+    """`measure_again`, or `landmarks` where the face is not found again."""
+    again = measure_again(image, landmarks, copies=copies, model_path=model_path)
     return landmarks if again is None else again
 
 
-def look_again(
+def measure_again(
     image: NDArray[np.uint8],
     landmarks: NDArray[np.float32],
     *,

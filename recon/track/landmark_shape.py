@@ -61,18 +61,20 @@ class LandmarkShape:
     def of_person(
         self, weights: Float[np.ndarray, " I"], offsets: Float[np.ndarray, "478 3"] | float = 0.0
     ) -> LandmarkShape:
-        """The same landmarks with identity weights and personal offsets folded into `neutral`."""
+        """The same landmarks with identity weights, the first ones or all, and personal offsets
+        folded into `neutral`."""
+        modes = len(weights)
         joints = tuple(
             JointShare(
                 j.landmarks,
-                j.neutral + j.identity @ weights,
+                j.neutral + j.identity[..., :modes] @ weights,
                 j.identity[..., :0],
                 j.expression,
                 j.drive,
             )
             for j in self.joints
         )
-        neutral = self.neutral + self.identity @ weights + offsets
+        neutral = self.neutral + self.identity[..., :modes] @ weights + offsets
         return replace(self, neutral=neutral, identity=self.identity[..., :0], joints=joints)
 
     def shape_weights(self, codes: Float[np.ndarray, "F E"]) -> Float[np.ndarray, "F E"]:

@@ -83,4 +83,4 @@ def test_the_avatar_helps_the_tracker_and_the_frames_pixels_help_more(tmp_path, 
     with_help, without = np.mean(faces, axis=0)
     assert with_help < 0.97 * without  # .94
     with_pixels, without = np.mean(heads, axis=0)
-    assert with_pixels < 0.93 * without  # .64; a still face, seen once
+    assert with_pixels < 0.8 * without  # .64
