@@ -53,8 +53,8 @@ def reenact(
         neutral: relative takes off what the driver always shows (clips and motions).
         reach: driver scales what the driver does weakly (clips and motions).
         pose: Turns and moves relative to the driver's mean or first frame, as they are, or none.
-        own: The driver is the avatar's own person: followed more closely, and a camera's user need
-            not be found out first.
+        own: The driver is the avatar's own person: a clip is followed more closely, with the
+            avatar's help, and a camera's user need not be found out first.
         address: osc, viewer, stream: HOST:PORT.
         seconds: live: stop after so long; else with Esc, q or Ctrl-C.
         head: Head model (name, or path of its file) if not the one that the avatar names.

@@ -1,9 +1,10 @@
-"""Long clips: what is kept of a frame is its code."""
+"""Long clips: what is kept of a frame is its code; and clips of an avatar's own person."""
 
 from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from recon import clip_motion
 from recon.capture.frames import Frame
 from recon.capture.landmarks import FaceTrack
 from recon.clip_motion import track_clip
+from recon.fit import detector_bias
 from tests.recon.track.synthetic import SIZE_PX, make_scene
+from tests.support.avatars import plain_avatar
 
 HEAD = load_head("default")
 CHUNK = 15
@@ -69,3 +73,48 @@ def test_memory_grows_by_codes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(held) == chunks
     # From the third chunk on: what is made once has been made.
     assert (held[-1] - held[2]) / ((chunks - 3) * CHUNK) < 0.3 * LANDMARK_BYTES
+
+
+def test_an_avatar_is_looked_at_once_for_each_frame_of_its_own_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every part of a long shot, with one tracking and one mean bias, to the end of the bar."""
+    looks: list[np.ndarray] = []
+
+    def sees_well(picture: np.ndarray, about: np.ndarray, *, copies: int) -> np.ndarray:
+        looks.append(picture)
+        return about
+
+    def faces(frames: Iterable[Frame], choose: object = None, precise: bool = False) -> FaceTrack:
+        return _known_faces(frames)
+
+    monkeypatch.setattr(detector_bias, "measure_again", sees_well)
+    monkeypatch.setattr(clip_motion, "track_faces", faces)
+    monkeypatch.setattr(clip_motion, "CHUNK_FRAMES", CHUNK)
+    clip = _grey_clip(tmp_path / "own.mp4", 2 * CHUNK)
+    avatar = plain_avatar(500)
+    told: list[tuple[int, int]] = []
+    own = track_clip(clip, HEAD, own=avatar, watch=lambda *at: told.append(at))
+    assert len(looks) == 8 + 8 + 2 * CHUNK  # for the offsets, for the mean, for the frames
+    assert told[-1] == (4 * CHUNK, 4 * CHUNK)
+    torch.testing.assert_close(own.tracking.identity, avatar.identity)
+    opening = own.motion.codes.coefficients[:, 17]
+    assert opening[[0, CHUNK - 1]].max() < 0.25 < opening[CHUNK // 2]
+    with pytest.raises(ValueError, match="head"):
+        track_clip(clip, replace(HEAD), own=avatar)
+
+
+def test_the_bar_ends_where_a_shot_shows_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(frames: Iterable[Frame], choose: object = None, precise: bool = False) -> FaceTrack:
+        raise UserError(f"no face in {len(list(frames))} frames")
+
+    monkeypatch.setattr(clip_motion, "track_faces", nobody)
+    told: list[tuple[int, int]] = []
+    with pytest.raises(UserError, match="no face in 4 frames"):
+        track_clip(
+            _grey_clip(tmp_path / "nobody.mp4", 4),
+            HEAD, own=plain_avatar(500), watch=lambda *at: told.append(at),
+        )  # fmt: skip
+    assert told[-1] == (8, 8)
