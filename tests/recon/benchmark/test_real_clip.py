@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,6 @@ from recon.benchmark.prepare import prepare_clip
 from recon.benchmark.protocol import Protocol
 from recon.benchmark.regions import regions_of
 from recon.benchmark.run import run_fewshot
-from recon.fit.config import RefineConfig
 from recon.fit.fitter import FitConfig
 from recon.track import OWN, track_frames
 from tests.support.data import data_file_by_hash
@@ -58,9 +56,8 @@ def test_the_avatar_helps_the_tracker_and_the_frames_pixels_help_more(tmp_path, 
     monkeypatch.setenv("AVATAR3D_CACHE", str(tmp_path))
     path = data_file_by_hash("60fb69b90af2")
     clip = cache.cached_clip(path, Protocol())
-    config = replace(FitConfig(gaussian_count=10_000), refine=RefineConfig(iterations=40))
     support = clip.support[1]
-    method = OursOnPixels(config=config)
+    method = OursOnPixels(config=FitConfig(gaussian_count=20_000))
     assert method.sees_test_pixels
     fitted = method.fit(
         [clip.frame(index) for index in support], clip.seen_by(support, until=len(clip.ok) // 2 - 1)
@@ -81,6 +78,6 @@ def test_the_avatar_helps_the_tracker_and_the_frames_pixels_help_more(tmp_path, 
             followed = fitted.render(index, clip.seen_by({*support, index}, until=index))
             heads.append([miss(picture, truth, "head") for picture in (followed, helped)])
     with_help, without = np.mean(faces, axis=0)
-    assert with_help < 0.97 * without  # .94
+    assert with_help < 0.96 * without  # .92
     with_pixels, without = np.mean(heads, axis=0)
-    assert with_pixels < 0.8 * without  # .64
+    assert with_pixels < 0.85 * without  # .70
