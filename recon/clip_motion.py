@@ -25,6 +25,7 @@ from recon.capture import (
     read_audio,
     read_video,
     read_video_info,
+    sample_indices,
     stable_head_crop,
     track_faces,
 )
@@ -95,9 +96,8 @@ def track_clip(
     for other avatars they mean less (`recon.track.code_prior.CLOSE`).
 
     Shots between cuts are tracked apart, each with an identity of its own (or all with that of
-    `own`), forward and backward in
-    time. Memory grows by 300 bytes a frame only; the sound of clips longer than LONGEST_SOUND_S is
-    left out.
+    `own`), forward and backward in time. Memory grows by 300 bytes a frame only; the sound of clips
+    longer than LONGEST_SOUND_S is left out.
     """
     if own is not None and own.head is not head:
         raise ValueError(f"`own` is on the head {own.head.name!r}; give that head: avatar.head")
@@ -186,8 +186,7 @@ def _track_piece(
     crop = stable_head_crop(track.landmarks, CROP_PX) if before is None else before.crop
     landmarks = crop.to_crop(track.landmarks)
     if before is None:
-        even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
-        support = landmarks[found[even]]
+        support = landmarks[found[sample_indices(len(found), SUPPORT_FRAMES)]]
         tracking, bias = track_support(support, CROP_PX, head), None
         if own is not None:
             tracking = own_tracking(own, tracking, support)

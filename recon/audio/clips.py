@@ -19,7 +19,7 @@ from avatar3d.audio.sound import read_sound, read_sound_info
 from avatar3d.files import atomic_output, cache_folder
 from avatar3d.heads import HeadModel
 from recon.audio.measures import mouth_measures, skull_frame
-from recon.capture import hash_file, read_video, stable_head_crop, track_faces
+from recon.capture import hash_file, read_video, sample_indices, stable_head_crop, track_faces
 from recon.clip_motion import CROP_PX, SUPPORT_FRAMES
 from recon.track import track_frames, track_support
 from render.ahead import ahead
@@ -69,8 +69,8 @@ def _tracked(path: Path, digest: str, head: HeadModel, longest_s: float) -> Spea
     found = np.flatnonzero(track.found)
     crop = stable_head_crop(track.landmarks, CROP_PX)
     landmarks = crop.to_crop(track.landmarks)
-    even = np.linspace(0, len(found) - 1, min(SUPPORT_FRAMES, len(found))).round().astype(int)
-    tracking = track_support(landmarks[found[even]], CROP_PX, head)
+    support = landmarks[found[sample_indices(len(found), SUPPORT_FRAMES)]]
+    tracking = track_support(support, CROP_PX, head)
     codes = track_frames(tracking, landmarks, temporal=True)
     starts_s = read_sound_info(path).starts_s
     sound = _first(read_sound(path), longest_s - starts_s)

@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt8
 from avatar3d.avatar import Avatar
 from avatar3d.codes import ExpressionCode
 from recon.capture.measure import CLIP_COPIES, measure_again
+from recon.capture.video import sample_indices
 from recon.track.bust import bust_reference
 from recon.track.calibrate import calibrate
 from recon.track.frames import OWN, track_frames
@@ -117,7 +118,8 @@ class DetectorBias:
     def _mean_px(self) -> BiasPx:
         """Of the frames that made the personal offsets."""
         codes = self._tracking.codes
-        known = [self.at(codes.at(index)) for index in _spread(codes, self._config.known_frames)]
+        chosen = sample_indices(len(codes.coefficients), self._config.known_frames)
+        known = [self.at(codes.at(index)) for index in chosen]
         measured = [bias for bias in known if bias is not None]
         if not measured:
             return np.zeros((478, 2))
@@ -143,10 +145,9 @@ def own_tracking(
     )
     codes = track_frames(own, landmarks, settings=OWN)
     own = replace(own, bust=bust_reference(own.head, own.identity, codes))
-    chosen = _spread(codes, DetectorBiasConfig.known_frames)
-    biases = {
-        index: DetectorBias(avatar, own, None, detector).at(codes.at(index)) for index in chosen
-    }
+    bias_of = DetectorBias(avatar, own, detector=detector)
+    chosen = sample_indices(len(codes.coefficients), DetectorBiasConfig.known_frames)
+    biases = {index: bias_of.at(codes.at(index)) for index in chosen}
     seen = {index: bias for index, bias in biases.items() if bias is not None}
     if seen:
         posed = codes.at(torch.tensor(list(seen)))
@@ -154,9 +155,3 @@ def own_tracking(
     codes = track_frames(own, landmarks, settings=OWN)
     residual_px = own.residuals_px(codes, landmarks).mean(1)
     return replace(own, codes=codes, residual_px=torch.from_numpy(residual_px).float())
-
-
-def _spread(codes: ExpressionCode, at_most: int) -> list[int]:
-    """Indices of so many of the codes [F, ...], evenly spread."""
-    count = len(codes.coefficients)
-    return np.linspace(0, count - 1, min(count, at_most)).round().astype(int).tolist()

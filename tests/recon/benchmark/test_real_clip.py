@@ -15,7 +15,6 @@ from recon.benchmark.protocol import Protocol
 from recon.benchmark.regions import regions_of
 from recon.benchmark.run import run_fewshot
 from recon.fit.fitter import FitConfig
-from recon.track import OWN, track_frames
 from tests.support.data import data_file_by_hash
 
 pytest.importorskip("mediapipe", reason="needs the extra recon")
@@ -72,7 +71,7 @@ def test_the_avatar_helps_the_tracker_and_the_frames_pixels_help_more(tmp_path, 
     for number, index in enumerate(clip.test[::4]):
         truth, landmarks = clip.truth(index), clip.landmarks[index]
         helped = fitted._picture(fitted.code(landmarks))
-        alone = fitted._picture(track_frames(fitted.tracking, landmarks[None], settings=OWN).at(0))
+        alone = fitted._picture(fitted.solve(landmarks[None]).at(0))
         faces.append([miss(picture, truth, "face") for picture in (helped, alone)])
         if number % 4 == 0:
             followed = fitted.render(index, clip.seen_by({*support, index}, until=index))
