@@ -2,8 +2,9 @@
 
 With the eye open, the lid's crease, its lashes and whatever of the eye a tracker's error puts on
 skin lie where the shut eye has nothing but skin. So shutting it changes the look, by a component of
-the expression basis for each eye: toward the skin beside the eye, with the lashes where the lids
-meet.
+the expression basis for each eye: toward the skin beside the eye, on a smooth surface, with the
+lashes where the lids meet. That goes for an eye that blinks in some of the frames, too: what they
+taught is drawn with Gaussians that the open eye shaped.
 """
 
 from __future__ import annotations
@@ -15,30 +16,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar import Avatar, ExpressionBasis
+from avatar3d.avatar import Attributes, Avatar
 from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.heads.model import LandmarkRig
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
+from recon.fit.blink_basis import Change, with_changes
+from recon.fit.lashes import LashLine, lash_line
 from recon.fit.light import shading
 from recon.fit.start import Start
 
-_SHUT_IN_PHOTO = 0.6  # a frame with the eye so far shut shows the lid: nothing has to be made up
-# The lid's look takes over from this share of the way between how far the eye is usually shut and
-# shut: earlier, an iris that is still seen would be painted over.
-_ONSET, _WHOLE = 0.5, 0.9
+_SHUT_IN_PHOTO = 0.6  # a frame with the eye so far shut shows the lid; do most, all is known of it
 # Around the line where the lids meet: all of the lid is repainted, brow and cheek are not.
 _ABOVE_M, _BROW_M = 0.008, 0.013
 _BELOW_M, _CHEEK_M = 0.003, 0.009
-_ASIDE_M = 0.007  # beyond the eye's corners
+_BESIDE_CORNER_M = (0.003, 0.009)
 _BESIDE_M = (0.009, 0.030)  # where the skin is that the lid resembles
 _SMOOTH_M = 0.012
 _NOT_SKIN = 0.18  # farther from the usual colour there: lashes, brow, glasses
-_LASHES_M = 0.0015  # half of the width of the dark line; less than the anchors' spacing is dashes
-_LASHES = 0.65  # its strength
+_SHADE_M = 0.0015  # half of the width of the dim band about the lashes
+_SHADE = 0.25  # its strength
+_LASHES_LOGIT = 1.7  # of their opacity
+_DIM = 0.3  # light on the inner side of a lid, at the least: what is drawn there is seen outside
 _SHADOW = 0.25  # share of what the open eye's surroundings look like, lashes and make-up and all
 _AROUND_M = 0.019  # of the eyeball's centre, across
 _MIN_KNOWN = 30
+_BEHIND_M = 0.02  # the seam: farther back is another side of the face
+_UPPER_M = 0.002  # over the open eye's lower edge the upper lid's anchors lie
 _SEEN = 0.5  # of the confidence in a colour
 
 # MediaPipe's landmarks along the lower lid, from corner to corner.
@@ -46,13 +50,6 @@ _LOWER_LIDS = {
     "Right": (33, 7, 163, 144, 145, 153, 154, 155, 133),
     "Left": (362, 382, 381, 380, 374, 373, 390, 249, 263),
 }
-
-
-class Change(NamedTuple):
-    """What shutting one eye adds to the colours."""
-
-    coefficient: int
-    colors: np.ndarray  # [N, 3]
 
 
 def with_opaque_eyes(template: Template, learned: Start, start: Start) -> Start:
@@ -77,102 +74,144 @@ def _around_eyes(template: Template) -> Tensor:
 
 
 def with_lids(avatar: Avatar, codes: ExpressionCode, look: np.ndarray) -> Avatar:
-    """The avatar with a component of its basis for each eye that no frame shows shut.
+    """The avatar with a component of its basis for each eye that most frames show open.
 
     look: [N] confidence in the anchors' colours, 0..1. codes: [F, ...] of the support frames.
     """
     changes = []
     for side in _LOWER_LIDS:
         blink = ARKIT_INDEX[f"eyeBlink{side}"]
-        if float(codes.coefficients[:, blink].max()) > _SHUT_IN_PHOTO:
+        if float(codes.coefficients[:, blink].median()) > _SHUT_IN_PHOTO:
             continue
-        colors = _shut(avatar, look, side)
-        if colors is not None:
-            changes.append(Change(blink, colors))
-    return _extended(avatar, codes.coefficients, changes) if changes else avatar
+        shut = _Shut(avatar, codes.coefficients, look, side)
+        skin = shut.skin()
+        if skin is None:
+            continue
+        lashes = shut.lashes() if skin.dark is not None else None
+        if lashes is not None:
+            drawn = lashes.anchors
+            light = shut.light[drawn].clip(min=_DIM)
+            skin.colors[drawn] = skin.dark / light - shut.albedo[drawn]
+            skin.offsets[drawn] = lashes.offsets - shut.offsets[drawn]
+            avatar = replace(avatar, attributes=_shaped(avatar.attributes, lashes))
+        changes.append(Change(blink, skin.colors, skin.offsets))
+    return with_changes(avatar, codes.coefficients, changes) if changes else avatar
 
 
-def _shut(avatar: Avatar, look: np.ndarray, side: str) -> np.ndarray | None:
-    """Difference [N, 3] between the shut eye's colours and the open one's; None if none is known."""
-    template = avatar.template
-    code = ExpressionCode.from_named(**{f"eyeBlink{side}": 1.0})
-    frames = avatar.binding.frames(code)
-    points = frames.positions.numpy()
-    # Lids have an inner side too, which no light falls on: both shall look alike.
-    light = shading(avatar.light, frames.rotations[:, :, 2].numpy(), template.lit.numpy())
-    colors = avatar.attributes.colors.numpy() * light
-    seam = LandmarkRig(template.head, avatar.identity).pose(code).numpy()[list(_LOWER_LIDS[side])]
-    seam = seam[np.argsort(seam[:, 0])]
-    above = points[:, 1] - np.interp(points[:, 0], seam[:, 0], seam[:, 1])
-    aside = np.maximum(np.maximum(seam[0, 0] - points[:, 0], points[:, 0] - seam[-1, 0]), 0.0)
-    skin = template.is_part("face", "eyelids").numpy() & (points[:, 2] > seam[:, 2].min() - 0.02)
-    upright = np.where(
-        above > 0, _falling(above, _ABOVE_M, _BROW_M), _falling(-above, _BELOW_M, _CHEEK_M)
-    )
-    share = np.where(skin, np.minimum(upright, _falling(aside, 0.0, _ASIDE_M)), 0.0)
-    distance = np.hypot(aside, above)
-    beside = skin & (look > _SEEN) & (share < 0.2) & (above < _ABOVE_M)
-    beside &= (distance > _BESIDE_M[0]) & (distance < _BESIDE_M[1])
-    if beside.sum() < _MIN_KNOWN:
-        return None
-    usual = np.median(colors[beside], axis=0)
-    known = np.where(beside)[0]
-    known = known[np.linalg.norm(colors[known] - usual, axis=1) < _NOT_SKIN]
-    changed = np.where(share > 0)[0]
-    if len(known) < _MIN_KNOWN:
-        return None
-    apart = ((points[changed, None] - points[None, known]) ** 2).sum(-1)
-    weight = np.exp(-apart / (2 * _SMOOTH_M**2)) + 1e-6
-    shut = weight @ colors[known] / weight.sum(1, keepdims=True)
-    ring = np.where((share > 0.5) & (look > _SEEN))[0]
-    if len(ring):
-        dark = colors[ring][np.argsort(colors[ring].mean(1))[: max(1, len(ring) // 20)]].mean(0)
-        shut += _SHADOW * (np.median(colors[ring], axis=0) - shut)
-        line = np.exp(-((above[changed] / _LASHES_M) ** 2)) * _falling(aside[changed], 0.0, 0.002)
-        shut += _LASHES * line[:, None] * np.minimum(dark - shut, 0.0)
-    result = np.zeros_like(colors)
-    result[changed] = share[changed, None] * (shut - colors[changed]) / light[changed]
-    return result
+class _Skin(NamedTuple):
+    """A shut eye's skin: what colours and offsets have to gain."""
+
+    colors: np.ndarray  # [N, 3]
+    offsets: np.ndarray  # [N, 3] metres
+    dark: np.ndarray | None  # [3] the colour of lashes, from what is dark about the open eye
+
+
+class _Shut:
+    """One eye once it is shut, as the avatar has it so far."""
+
+    def __init__(self, avatar: Avatar, coefficients: Tensor, look: np.ndarray, side: str) -> None:
+        """coefficients: [F, E] of the support frames."""
+        code = ExpressionCode.from_named(**{f"eyeBlink{side}": 1.0})
+        self._avatar, self._look = avatar, look
+        self._frames = avatar.binding.frames(code)
+        # Lids have an inner side too, which no light falls on: both shall look alike.
+        normals = self._frames.rotations[:, :, 2].numpy()
+        self.light = shading(avatar.light, normals, avatar.template.lit.numpy())
+        rig = LandmarkRig(avatar.template.head, avatar.identity)
+        self._seam = _lower_lid(rig, code, side)
+        self._opened = _lower_lid(rig, ExpressionCode.neutral(), side)
+        self.albedo, self.offsets = _learned(
+            avatar, _shut_expression(coefficients, ARKIT_INDEX[f"eyeBlink{side}"])
+        )
+
+    def lashes(self) -> LashLine | None:
+        resting = self._avatar.binding.frames(ExpressionCode.neutral()).positions.numpy()
+        upper = _height_over(self._opened, resting) > _UPPER_M
+        return lash_line(self._avatar, self._frames, self._seam, self._look, upper)
+
+    def skin(self) -> _Skin | None:
+        """The lids as the skin beside the eye; None where none of that is known."""
+        template, seam, look = self._avatar.template, self._seam, self._look
+        points = self._frames.positions.numpy()
+        colors = self._avatar.attributes.colors.numpy() * self.light
+        above = _height_over(seam, points)
+        aside = np.maximum(np.maximum(seam[0, 0] - points[:, 0], points[:, 0] - seam[-1, 0]), 0.0)
+        skin = template.is_part("face", "eyelids").numpy()
+        skin &= points[:, 2] > seam[:, 2].min() - _BEHIND_M
+        upright = np.where(
+            above > 0, _falling(above, _ABOVE_M, _BROW_M), _falling(-above, _BELOW_M, _CHEEK_M)
+        )
+        share = np.where(skin, np.minimum(upright, _falling(aside, *_BESIDE_CORNER_M)), 0.0)
+        distance = np.hypot(aside, above)
+        beside = skin & (look > _SEEN) & (share < 0.2) & (above < _ABOVE_M)
+        beside &= (distance > _BESIDE_M[0]) & (distance < _BESIDE_M[1])
+        if beside.sum() < _MIN_KNOWN:
+            return None
+        usual = np.median(colors[beside], axis=0)
+        known = np.where(beside)[0]
+        known = known[np.linalg.norm(colors[known] - usual, axis=1) < _NOT_SKIN]
+        changed = np.where(share > 0)[0]
+        if len(known) < _MIN_KNOWN:
+            return None
+        apart = ((points[changed, None] - points[None, known]) ** 2).sum(-1)
+        weight = np.exp(-apart / (2 * _SMOOTH_M**2)) + 1e-6
+        shut = weight @ colors[known] / weight.sum(1, keepdims=True)
+        ring = np.where((share > 0.5) & (look > _SEEN))[0]
+        dark = None
+        if len(ring):
+            darkest = np.argsort(colors[ring].mean(1))[: max(1, len(ring) // 20)]
+            dark = colors[ring][darkest].mean(0)
+            shut += _SHADOW * (np.median(colors[ring], axis=0) - shut)
+            band = np.exp(-((above[changed] / _SHADE_M) ** 2))
+            band *= _falling(aside[changed], 0.0, 0.002)
+            shut += _SHADE * band[:, None] * np.minimum(dark - shut, 0.0)
+        gain = np.zeros_like(colors)
+        smooth = -share[:, None] * self.offsets
+        gain[changed] = shut / self.light[changed] - self.albedo[changed]
+        return _Skin(share[:, None] * gain, smooth, dark)
+
+
+def _lower_lid(rig: LandmarkRig, code: ExpressionCode, side: str) -> np.ndarray:
+    """The lower lid's edge [K, 3] in order of x, metres."""
+    edge = rig.pose(code).numpy()[list(_LOWER_LIDS[side])]
+    return edge[np.argsort(edge[:, 0])]
+
+
+def _height_over(edge: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """How far above a lid's edge points [N, 3] lie, [N]."""
+    return points[:, 1] - np.interp(points[:, 0], edge[:, 0], edge[:, 1])
+
+
+def _shut_expression(coefficients: Tensor, blink: int) -> Tensor:
+    """The coefficients [E] that this person shuts the eye with: in the frame that shows it, else
+    the usual ones and a blink."""
+    widest = coefficients[coefficients[:, blink].argmax()]
+    usual = widest if float(widest[blink]) > _SHUT_IN_PHOTO else coefficients.median(0).values
+    usual = usual.clone()
+    usual[blink] = 1.0
+    return usual
+
+
+def _learned(avatar: Avatar, coefficients: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Albedo [N, 3] and offsets [N, 3] with what the basis adds to them."""
+    albedo, offsets = avatar.attributes.colors, avatar.attributes.offsets
+    if avatar.basis is not None:
+        weights = avatar.basis.weights(coefficients)
+        albedo = albedo + torch.einsum("k,knc->nc", weights, avatar.basis.colors)
+        offsets = offsets + torch.einsum("k,knc->nc", weights, avatar.basis.offsets)
+    return albedo.numpy(), offsets.numpy()
+
+
+def _shaped(attributes: Attributes, lashes: LashLine) -> Attributes:
+    """The attributes with anchors that have become lashes."""
+    rotations, log_scales = attributes.rotations.clone(), attributes.log_scales.clone()
+    logits = attributes.opacity_logits.clone()
+    rotations[lashes.anchors] = torch.from_numpy(lashes.rotations)
+    log_scales[lashes.anchors] = torch.from_numpy(lashes.log_scales)
+    logits[lashes.anchors] = _LASHES_LOGIT
+    return replace(attributes, rotations=rotations, log_scales=log_scales, opacity_logits=logits)
 
 
 def _falling(value: np.ndarray, start: float, end: float) -> np.ndarray:
     """1 up to `start`, 0 from `end` on, smooth between."""
     return smoothstep(value, end, start)
-
-
-def _extended(avatar: Avatar, coefficients: Tensor, changes: list[Change]) -> Avatar:
-    """The avatar with further components in its basis, whose weights are 0 up to an onset.
-
-    All components share one mean, so the onset becomes the mean of its coefficient; the older ones'
-    limits move by what that changes in their weights, and the base by what they now lack.
-    """
-    attributes, basis = avatar.attributes, avatar.basis
-    count, width = attributes.colors.shape[0], coefficients.shape[-1]
-    if basis is None:
-        nothing = torch.zeros(0, count, 3)
-        basis = ExpressionBasis(
-            torch.zeros(width), torch.zeros(width, 0), nothing, nothing, torch.zeros(2, 0)
-        )
-    mean = basis.mean.clone()
-    projection = torch.zeros(width, len(changes))
-    for index, change in enumerate(changes):
-        shown = float(coefficients[:, change.coefficient].median())
-        onset = shown + _ONSET * (1.0 - shown)
-        mean[change.coefficient] = onset
-        projection[change.coefficient, index] = 1.0 / max(_WHOLE - onset, 0.1)
-    moved = (mean - basis.mean) @ basis.projection  # what the older weights are less by
-    colors = torch.stack([torch.from_numpy(change.colors).float() for change in changes])
-    limits = torch.tensor([[0.0], [1.0]]).expand(2, len(changes))
-    extended = ExpressionBasis(
-        mean=mean,
-        projection=torch.cat([basis.projection, projection], dim=1),
-        offsets=torch.cat([basis.offsets, torch.zeros_like(colors)]),
-        colors=torch.cat([basis.colors, colors]),
-        limits=torch.cat([basis.limits - moved, limits], dim=1),
-    )
-    base = replace(
-        attributes,
-        offsets=attributes.offsets + torch.einsum("k,knc->nc", moved, basis.offsets),
-        colors=attributes.colors + torch.einsum("k,knc->nc", moved, basis.colors),
-    )
-    return replace(avatar, attributes=base, basis=extended)

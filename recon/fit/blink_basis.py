@@ -1,0 +1,65 @@
+"""Components of the expression basis that are told, not learned: what shutting an eye changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.avatar import Avatar, ExpressionBasis
+
+# The lid's look takes over from this share of the way between how far the eye is usually shut and
+# shut: earlier, an iris that is still seen would be painted over.
+_ONSET, _WHOLE = 0.5, 0.9
+
+
+class Change(NamedTuple):
+    """What shutting one eye adds."""
+
+    coefficient: int
+    colors: np.ndarray  # [N, 3]
+    offsets: np.ndarray  # [N, 3] metres
+
+
+def with_changes(avatar: Avatar, coefficients: Tensor, changes: list[Change]) -> Avatar:
+    """The avatar with further components in its basis, whose weights are 0 up to an onset.
+
+    All components share one mean, so the onset becomes the mean of its coefficient; the older ones'
+    limits move by what that changes in their weights, and the base by what they now lack.
+    """
+    attributes, basis = avatar.attributes, avatar.basis
+    count, width = attributes.colors.shape[0], coefficients.shape[-1]
+    if basis is None:
+        nothing = torch.zeros(0, count, 3)
+        basis = ExpressionBasis(
+            torch.zeros(width), torch.zeros(width, 0), nothing, nothing, torch.zeros(2, 0)
+        )
+    mean = basis.mean.clone()
+    projection = torch.zeros(width, len(changes))
+    for index, change in enumerate(changes):
+        shown = float(coefficients[:, change.coefficient].median())
+        onset = shown + _ONSET * (1.0 - shown)
+        mean[change.coefficient] = onset
+        projection[change.coefficient, index] = 1.0 / max(_WHOLE - onset, 0.1)
+    moved = (mean - basis.mean) @ basis.projection  # what the older weights are less by
+    colors, offsets = (
+        torch.from_numpy(np.stack(gains).astype(np.float32))
+        for gains in zip(*((change.colors, change.offsets) for change in changes))
+    )
+    limits = torch.tensor([[0.0], [1.0]]).expand(2, len(changes))
+    extended = ExpressionBasis(
+        mean=mean,
+        projection=torch.cat([basis.projection, projection], dim=1),
+        offsets=torch.cat([basis.offsets, offsets]),
+        colors=torch.cat([basis.colors, colors]),
+        limits=torch.cat([basis.limits - moved, limits], dim=1),
+    )
+    base = replace(
+        attributes,
+        offsets=attributes.offsets + torch.einsum("k,knc->nc", moved, basis.offsets),
+        colors=attributes.colors + torch.einsum("k,knc->nc", moved, basis.colors),
+    )
+    return replace(avatar, attributes=base, basis=extended)
