@@ -20,7 +20,7 @@ from avatar3d.binding import Frames
 from avatar3d.geometry import matrix_to_quaternion
 
 _COUNT = 20  # Gaussians a line
-_WIDTH_M, _THICKNESS_M = 0.00035, 0.0003  # standard deviations across the line and in depth
+_WIDTH_M, _THICKNESS_M = 0.0005, 0.0003  # standard deviations across the line and in depth
 _OVERLAP = 0.65  # along it, in shares of the line
 _CORNERS = 0.5  # of the width, at the line's ends
 _SHORT = 0.05  # of the seam, which turns up or down at its ends

@@ -34,11 +34,15 @@ _BESIDE_CORNER_M = (0.003, 0.009)
 _BESIDE_M = (0.009, 0.030)  # where the skin is that the lid resembles
 _SMOOTH_M = 0.012
 _NOT_SKIN = 0.18  # farther from the usual colour there: lashes, brow, glasses
-_SHADE_M = 0.0015  # half of the width of the dim band about the lashes
-_SHADE = 0.25  # its strength
-_LASHES_LOGIT = 1.7  # of their opacity
+_SHADE_M = 0.0022  # half of the width of the dim band about the lashes
+_SHADE = 0.6  # its strength
+_LASHES_LOGIT = 0.8  # of their opacity
+_OUTER = 0.2  # forward part of the normals of the lids' outer side
+# What a frame with the eye shut taught counts half, and where it is darker than the skin beside the
+# eye; smoothed, for it is drawn in strokes.
+_SHOWN, _SHOWN_M = 0.5, 0.0015
 _DIM = 0.3  # light on the inner side of a lid, at the least: what is drawn there is seen outside
-_SHADOW = 0.25  # share of what the open eye's surroundings look like, lashes and make-up and all
+_SHADOW = 0.6  # share of what the open eye's surroundings look like, lashes and make-up and all
 _AROUND_M = 0.019  # of the eyeball's centre, across
 _MIN_KNOWN = 30
 _BEHIND_M = 0.02  # the seam: farther back is another side of the face
@@ -120,6 +124,7 @@ class _Shut:
         rig = LandmarkRig(avatar.template.head, avatar.identity)
         self._seam = _lower_lid(rig, code, side)
         self._opened = _lower_lid(rig, ExpressionCode.neutral(), side)
+        self._shown = float(coefficients[:, ARKIT_INDEX[f"eyeBlink{side}"]].max()) > _SHUT_IN_PHOTO
         self.albedo, self.offsets = _learned(
             avatar, _shut_expression(coefficients, ARKIT_INDEX[f"eyeBlink{side}"])
         )
@@ -153,9 +158,7 @@ class _Shut:
         changed = np.where(share > 0)[0]
         if len(known) < _MIN_KNOWN:
             return None
-        apart = ((points[changed, None] - points[None, known]) ** 2).sum(-1)
-        weight = np.exp(-apart / (2 * _SMOOTH_M**2)) + 1e-6
-        shut = weight @ colors[known] / weight.sum(1, keepdims=True)
+        shut = _smoothed(points[changed], points[known], colors[known], _SMOOTH_M)
         ring = np.where((share > 0.5) & (look > _SEEN))[0]
         dark = None
         if len(ring):
@@ -165,10 +168,23 @@ class _Shut:
             band = np.exp(-((above[changed] / _SHADE_M) ** 2))
             band *= _falling(aside[changed], 0.0, 0.002)
             shut += _SHADE * band[:, None] * np.minimum(dark - shut, 0.0)
+        if self._shown:
+            outer = skin & (distance < _BESIDE_M[0])
+            outer &= self._frames.rotations[:, 2, 2].numpy() > _OUTER
+            taught = _smoothed(
+                points[changed], points[outer], (self.albedo * self.light)[outer], _SHOWN_M
+            )
+            shut += _SHOWN * np.minimum(taught - shut, 0.0)
         gain = np.zeros_like(colors)
         smooth = -share[:, None] * self.offsets
         gain[changed] = shut / self.light[changed] - self.albedo[changed]
         return _Skin(share[:, None] * gain, smooth, dark)
+
+
+def _smoothed(at: np.ndarray, points: np.ndarray, colors: np.ndarray, sigma_m: float) -> np.ndarray:
+    """What colours [P, 3] at points [P, 3] come to at other points, [M, 3]."""
+    weight = np.exp(-((at[:, None] - points) ** 2).sum(-1) / (2 * sigma_m**2)) + 1e-6
+    return weight @ colors / weight.sum(1, keepdims=True)
 
 
 def _lower_lid(rig: LandmarkRig, code: ExpressionCode, side: str) -> np.ndarray:
