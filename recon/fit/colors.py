@@ -25,6 +25,7 @@ _HAIR_THICK_M = 0.003  # above this an anchor stands off the surface and may be 
 # whose other half is not (a quarter: turned by some 30 degrees).
 _UNLIKE, _WORSE_COSINE, _TURNED = 0.15, 0.05, 0.25
 _INNER = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "gums", "tongue", "mouth")
+_LIPS = [13, 14]  # MediaPipe's landmarks where they meet
 _USUAL_SKIN = 0.6
 _TEETH_BRIGHTNESS = (0.7, 1.08)  # teeth are light beside dark skin, and not glaring beside pale
 _COLOURFUL = 0.15  # range of skin's channels over their mean, of the palest skin in colour
@@ -35,6 +36,9 @@ _PLAUSIBLE = {
     ("tongue",): (0.58, 0.28, 0.27),
 }
 _TEETH = (0.86, 0.82, 0.75)
+# Little light falls into a mouth: behind the lips by the first it begins to fail, farther by the
+# second it has lost two thirds, and so much of it is left in the throat.
+_DIM_FROM_M, _DIM_BY_M, _DIMMEST = 0.018, 0.035, 0.25
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,10 @@ def unproject(
     skin = np.median(colors[template.is_part("face").numpy() & seen], axis=0)
     folded = np.any([sighting.folded for sighting in sightings], axis=0)
     colors = fill_unseen(template, colors, np.minimum(sighted, 1.0), folded)
+    dim = _dim(template)[:, None]
     for parts, plausible in _PLAUSIBLE.items():
         inside = template.is_part(*parts).numpy()
-        usual = _in_picture_of(np.array(plausible), skin, (0.0, np.inf))
+        usual = dim[inside] * _in_picture_of(np.array(plausible), skin, (0.0, np.inf))
         # What shines through slightly open lips is mostly shadow: believe half of it.
         colors[inside] = np.where(seen[inside, None], 0.5 * colors[inside] + 0.5 * usual, usual)
     colors[template.is_part("upper_teeth", "lower_teeth").numpy() & ~seen] = usual_teeth(skin)
@@ -85,6 +90,14 @@ def unproject(
         sightings=sighted.astype(np.float32),
         light=light,
     )
+
+
+def _dim(template: Template) -> np.ndarray:
+    """The share of the light that falls as deep into the mouth as the anchors lie, [N]."""
+    head = template.head
+    lips = head.neutral[head.triangles[head.landmark_triangles[_LIPS]]][..., 2].mean()
+    depth = float(lips) - template.neutral_points()[:, 2].numpy()
+    return np.clip(np.exp(-(depth - _DIM_FROM_M) / _DIM_BY_M), _DIMMEST, 1.0)
 
 
 def usual_teeth(skin: np.ndarray) -> np.ndarray:

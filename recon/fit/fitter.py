@@ -24,7 +24,7 @@ from recon.fit.refine import refine
 from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
 from recon.fit.strays import without_strays
-from recon.fit.teeth import with_plain_teeth
+from recon.fit.teeth import with_own_tongue, with_plain_teeth
 from recon.fit.unseen_back import with_plain_back
 from recon.fit.unseen_hair import with_hair_all_round
 from recon.track.calibrate import calibrate
@@ -81,11 +81,7 @@ def fit_avatar(
         frontal = most_frontal(tracking.codes)
         start = start_attributes(template, sightings, frontal, config.light_ridge)
         look = start.confidence.look
-        if prior is not None:
-            learned = prior.start(start, template, len(observations))
-            start = with_opaque_eyes(template, learned, start)
-        start = with_whole_eyes(template, start, sightings)
-        start = with_plain_teeth(template, start, sightings)
+        start = with_prior(prior, template, start, sightings)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
         progress=progress, hidden=[sighting.behind_the_head(template) for sighting in sightings],
@@ -103,6 +99,18 @@ def fit_avatar(
         start=unrefined,
         losses=refined.losses,
     )
+
+
+def with_prior(
+    prior: Prior | None, template: Template, start: Start, sightings: Sequence[Sighting]
+) -> Start:
+    """Where refinement starts: what a prior answers, but for what it cannot know of eyes and mouth."""
+    if prior is not None:
+        learned = prior.start(start, template, len(sightings))
+        learned = with_own_tongue(template, learned, start)
+        start = with_opaque_eyes(template, learned, start)
+    start = with_whole_eyes(template, start, sightings)
+    return with_plain_teeth(template, start, sightings)
 
 
 def finished(

@@ -27,6 +27,8 @@ _FOOTPRINT = {
     SHEET: (0.65, 0.65, 0.20),
 }
 _SPACING_LIMITS_M = (0.0004, 0.015)
+# Far back in a mouth there are few anchors, which must not spread over what stands before them.
+_WIDEST_M = {("upper_teeth", "lower_teeth"): 0.002, ("tongue",): 0.004}
 _THICKNESS = 1.0  # standard deviations
 _COLLAR_Y = -0.14  # head frame, metres
 _UNSEEN = 0.05  # what no frame shows stays nearly as it was filled in
@@ -110,8 +112,11 @@ def _footprints(template: Template, sighted: np.ndarray) -> tuple[np.ndarray, np
     spacing = np.clip(template.spacing.numpy(), *_SPACING_LIMITS_M)
     seen, unseen, across = np.array([_FOOTPRINT[number] for number in range(4)]).T
     layer, clear = template.layer.numpy(), np.minimum(sighted, 1.0)
-    along = clear * seen[layer] + (1 - clear) * unseen[layer]
-    return along * spacing, across[layer] * spacing
+    along = (clear * seen[layer] + (1 - clear) * unseen[layer]) * spacing
+    for parts, widest in _WIDEST_M.items():
+        inside = template.is_part(*parts).numpy()
+        along[inside] = np.minimum(along[inside], widest)
+    return along, np.minimum(across[layer] * spacing, along)
 
 
 def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: SheetStart) -> None:

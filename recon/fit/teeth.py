@@ -8,10 +8,12 @@ But teeth of one mouth are nearly alike, so their colour is told by those that a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
+import torch
 
+from avatar3d.avatar import Attributes
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
 from recon.fit.behind import clear_view, held, weighted_quantile, with_own_look
@@ -43,6 +45,24 @@ def with_plain_teeth(template: Template, start: Start, sightings: Sequence[Sight
         plain = _plain(row, _IN_A_MOUTH * usual_teeth(skin))
         colors[anchors] = with_own_look(plain, row, _KEEP, _OWN_LOOK)
     return start._replace(attributes=replace(start.attributes, colors=colors))
+
+
+def with_own_tongue(template: Template, learned: Start, start: Start) -> Start:
+    """What a prior answered, with the tongue as it was.
+
+    Clips hardly show it, so training made a prior look through it; when it comes out it is missed.
+    """
+    tongue = template.is_part("tongue")
+    answer, own = learned.attributes, start.attributes
+    kept = {
+        field.name: torch.where(
+            tongue.reshape(-1, *[1] * (getattr(own, field.name).dim() - 1)),
+            getattr(own, field.name),
+            getattr(answer, field.name),
+        )
+        for field in fields(Attributes)
+    }
+    return learned._replace(attributes=Attributes(**kept))
 
 
 def _plain(views: Sequence[tuple[np.ndarray, np.ndarray]], usual: np.ndarray) -> np.ndarray:

@@ -177,3 +177,12 @@ def test_hair_before_the_far_cheek_of_a_turned_face_is_not_painted_on_it():
 def test_a_face_that_looks_ahead_may_have_one_side_in_shade():
     found, cheek = hair_over_the_far_cheek(0.1)
     assert np.median(found.colors[cheek].max(1)) < 0.3
+
+
+def test_it_is_dark_deep_in_a_mouth():
+    colors = first(look(observe(SKIN, EVERYWHERE))).colors.mean(1)
+    depth = -scene().template.neutral_points()[:, 2].numpy()
+    tongue = np.where(scene().template.is_part("tongue").numpy())[0]
+    order = tongue[np.argsort(depth[tongue])]
+    assert (np.diff(colors[order]) <= 1e-6).all()
+    assert colors[order[-1]] < 0.5 * colors[order[0]]
