@@ -24,7 +24,7 @@ from recon.fit.refine import refine
 from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
 from recon.fit.strays import without_strays
-from recon.fit.teeth import with_own_tongue, with_plain_teeth
+from recon.fit.teeth import with_own_mouth, with_plain_teeth
 from recon.fit.unseen_back import with_plain_back
 from recon.fit.unseen_hair import with_hair_all_round
 from recon.track.calibrate import calibrate
@@ -107,7 +107,7 @@ def with_prior(
     """Where refinement starts: what a prior answers, but for what it cannot know of eyes and mouth."""
     if prior is not None:
         learned = prior.start(start, template, len(sightings))
-        learned = with_own_tongue(template, learned, start)
+        learned = with_own_mouth(template, learned, start)
         start = with_opaque_eyes(template, learned, start)
     start = with_whole_eyes(template, start, sightings)
     return with_plain_teeth(template, start, sightings)

@@ -28,7 +28,7 @@ _FOOTPRINT = {
 }
 _SPACING_LIMITS_M = (0.0004, 0.015)
 # Far back in a mouth there are few anchors, which must not spread over what stands before them.
-_WIDEST_M = {("upper_teeth", "lower_teeth"): 0.002, ("tongue",): 0.004}
+_WIDEST_M = {("upper_teeth", "lower_teeth"): 0.002, ("tongue", "gums", "mouth"): 0.004}
 _THICKNESS = 1.0  # standard deviations
 _COLLAR_Y = -0.14  # head frame, metres
 _UNSEEN = 0.05  # what no frame shows stays nearly as it was filled in

@@ -28,6 +28,7 @@ _NO_SHADE = (0.5, 0.7)  # of the usual brightness: from here to there what is se
 _IN_A_MOUTH = 0.87  # as bright as teeth are in the lips' shade
 _KEEP = 0.5  # of what is surely seen
 _OWN_LOOK = (-0.08, 0.15)  # much darker is no tooth
+_STAYS_WITHIN_M = 0.005
 
 
 def with_plain_teeth(template: Template, start: Start, sightings: Sequence[Sighting]) -> Start:
@@ -47,10 +48,11 @@ def with_plain_teeth(template: Template, start: Start, sightings: Sequence[Sight
     return start._replace(attributes=replace(start.attributes, colors=colors))
 
 
-def with_own_tongue(template: Template, learned: Start, start: Start) -> Start:
-    """What a prior answered, with the tongue as it was.
+def with_own_mouth(template: Template, learned: Start, start: Start) -> Start:
+    """What a prior answered, with the tongue as it was and the rest of the mouth's inside in place.
 
-    Clips hardly show it, so training made a prior look through it; when it comes out it is missed.
+    Clips hardly show them, so nobody told the prior that it looks through a tongue, nor that gums
+    have left by the cheeks.
     """
     tongue = template.is_part("tongue")
     answer, own = learned.attributes, start.attributes
@@ -62,6 +64,10 @@ def with_own_tongue(template: Template, learned: Start, start: Start) -> Start:
         )
         for field in fields(Attributes)
     }
+    moved = kept["offsets"] - own.offsets
+    least = (_STAYS_WITHIN_M / moved.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
+    lining = template.is_part("gums", "mouth")[:, None]
+    kept["offsets"] = torch.where(lining, own.offsets + least * moved, kept["offsets"])
     return learned._replace(attributes=Attributes(**kept))
 
 
