@@ -131,7 +131,7 @@ def _attention(head: HeadModel, centre: Tensor) -> Tensor:
     denser beside the head, where hair ends.
     """
     x, y, z = centre.unbind(-1)
-    mouth = head.neutral[head.triangles[head.landmark_triangles[[13, 14]]]].mean((0, 1))
+    mouth = head.stomion
     attention = torch.ones(len(centre))
     to_mouth = (centre - mouth) / torch.tensor([0.026, 0.015, 0.024])
     attention += 2.5 * torch.exp(-to_mouth.square().sum(-1) / 4)

@@ -29,6 +29,7 @@ _SURE_M = 0.012  # farther apart after the fit, a vertex says nothing about the 
 # pinholes, through which the dark inside shows as freckles. Larger by this much (of the log) none are
 # left, for a slight loss of sharpness.
 _OVERLAP = 0.25
+_FAR_M = 0.002
 _MODE_WEIGHT = 2e-4  # ridge of the identity: mean squared metres that a mode of 1 must be worth
 
 
@@ -181,12 +182,18 @@ def _kinds(template: Template) -> np.ndarray:
 
 
 def _moved_basis(basis: ExpressionBasis, nearest: Tensor, head: HeadModel) -> ExpressionBasis:
-    """The expression basis at the new anchors, over the 52 alone: a head's own differ in meaning."""
+    """The expression basis at the new anchors, over the 52 alone: a head's own differ in meaning.
+
+    What a component moves far was meant for one place on the old head, and stays: lashes of shut
+    eyes (`recon.fit.lashes`) are lost.
+    """
     count = min(len(basis.mean), len(ARKIT_NAMES), head.expression_count)
+    offsets = basis.offsets[:, nearest]
+    near = offsets.norm(dim=-1, keepdim=True) < _FAR_M
     return ExpressionBasis(
         mean=basis.mean[:count],
         projection=basis.projection[:count],
-        offsets=basis.offsets[:, nearest],
-        colors=basis.colors[:, nearest],
+        offsets=offsets * near,
+        colors=basis.colors[:, nearest] * near,
         limits=basis.limits,
     )

@@ -30,7 +30,6 @@ FACE_OVAL = (
     148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 _PATH_PARTS = ("face", "neck", "ears", "scalp")
-_LIPS = (13, 14)
 _LIPS_RADIUS_M = 0.03  # paths end before the mouth,
 _INWARD = 0.4  # and before they come nearer to the midline than this share of where they begin,
 _LONGEST_M = 0.08  # and at this length
@@ -149,7 +148,7 @@ def contour_paths(
     vertices = head.neutral.double().numpy()
     corners = head.triangles[triangles].numpy()
     rest = np.einsum("lk,lkc->lc", barycentrics.double().numpy(), vertices[corners])
-    lips = vertices[head.triangles[head.landmark_triangles[list(_LIPS)]].numpy()].mean((0, 1))
+    lips = head.stomion.double().numpy()
 
     if kind == "ibug":
         ends = np.concatenate([rest[:1], rest, rest[-1:]])

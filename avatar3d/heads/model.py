@@ -77,6 +77,12 @@ class HeadModel:
         even = (self.identity_basis + mirrored).flatten(1).norm(dim=1)
         return odd / torch.hypot(odd, even).clamp(min=1e-12)
 
+    @property
+    def stomion(self) -> Tensor:
+        """The middle of the line where the lips meet, on the mean head, [3] metres."""
+        inner_lips = self.triangles[self.landmark_triangles[[13, 14]]]
+        return self.neutral[inner_lips].mean((0, 1))
+
     def content_hash(self) -> str:
         """sha256 over all arrays: two heads with this hash pose alike."""
         digest = hashlib.sha256()

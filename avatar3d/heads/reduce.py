@@ -43,8 +43,7 @@ def _unseen(head: HeadModel) -> Tensor:
         from_eye = centre - head.joints[joint]
         behind = from_eye[:, 2] < _EYE_FRONT * from_eye.norm(dim=1)
         unseen |= (head.triangle_part == PART_INDEX[part]) & behind
-    lips = head.neutral[head.triangles[head.landmark_triangles[[13, 14]]]].mean((0, 1))
-    deep = centre[:, 2] < lips[2] - _UNSEEN_BEHIND_LIPS_M
+    deep = centre[:, 2] < head.stomion[2] - _UNSEEN_BEHIND_LIPS_M
     inner = torch.tensor([PART_INDEX[name] for name in _INNER[2:]])
     unseen |= torch.isin(head.triangle_part, inner) & deep
     unseen[head.landmark_triangles] = False

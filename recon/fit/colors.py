@@ -25,7 +25,6 @@ _HAIR_THICK_M = 0.003  # above this an anchor stands off the surface and may be 
 # whose other half is not (a quarter: turned by some 30 degrees).
 _UNLIKE, _WORSE_COSINE, _TURNED = 0.15, 0.05, 0.25
 _INNER = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "gums", "tongue", "mouth")
-_LIPS = [13, 14]  # MediaPipe's landmarks where they meet
 _USUAL_SKIN = 0.6
 _TEETH_BRIGHTNESS = (0.7, 1.08)  # teeth are light beside dark skin, and not glaring beside pale
 _COLOURFUL = 0.15  # range of skin's channels over their mean, of the palest skin in colour
@@ -94,9 +93,7 @@ def unproject(
 
 def _dim(template: Template) -> np.ndarray:
     """The share of the light that falls as deep into the mouth as the anchors lie, [N]."""
-    head = template.head
-    lips = head.neutral[head.triangles[head.landmark_triangles[_LIPS]]][..., 2].mean()
-    depth = float(lips) - template.neutral_points()[:, 2].numpy()
+    depth = float(template.head.stomion[2]) - template.neutral_points()[:, 2].numpy()
     return np.clip(np.exp(-(depth - _DIM_FROM_M) / _DIM_BY_M), _DIMMEST, 1.0)
 
 

@@ -116,7 +116,8 @@ def with_prior(
 def finished(
     avatar: Avatar, start: Start, look: Tensor, codes: ExpressionCode, frame_count: int
 ) -> Avatar:
-    """What the frames show is learned; now what they do not show is made to go with it.
+    """What the frames show is learned; now what they do not show, or as briefly as a blink, is made
+    to go with it.
 
     look: [N, 1] how well the frames show each anchor's colour, 0..1, before any prior. codes: of
     the frames.

@@ -20,6 +20,7 @@ from avatar3d.binding import Frames
 from avatar3d.geometry import matrix_to_quaternion
 
 _COUNT = 20  # Gaussians a line
+_CHOICE = 2  # so many times as many anchors are considered
 _WIDTH_M, _THICKNESS_M = 0.0005, 0.0003  # standard deviations across the line and in depth
 _OVERLAP = 0.65  # along it, in shares of the line
 _CORNERS = 0.5  # of the width, at the line's ends
@@ -30,7 +31,6 @@ _BULGE = 0.9  # so many of them shall lie behind the line
 _INNER, _OUTER = -0.1, 0.2  # forward part of the normals of the lid's two sides
 _UNSEEN = 0.3  # confidence in a colour, below which no frame shows it
 _AROUND_M, _REACH_M = 0.04, 0.009
-_MIN_STRETCH = 0.1
 
 
 class LashLine(NamedTuple):
@@ -54,14 +54,18 @@ def lash_line(
     forward = rotations[:, 2, 2]
     skin = avatar.template.is_part("face", "eyelids").numpy()
     about = skin & (np.linalg.norm(points - seam.mean(0), axis=1) < _AROUND_M)
-    line, axes = _placed(seam, points, rotations[:, :, 2], np.where(about & (forward > _OUTER))[0])
-
+    outer = np.where(about & (forward > _OUTER))[0]
     free = np.where(about & upper & (forward < _INNER) & (look < _UNSEEN))[0]
-    apart = np.linalg.norm(line[:, None] - points[None, free], axis=-1)  # [M, free]
-    free, apart = free[apart.min(0) < _REACH_M], apart[:, apart.min(0) < _REACH_M]
-    if len(free) < _COUNT:
+    seam = seam[np.linalg.norm(np.diff(seam, axis=0, append=np.inf), axis=1) > 0]
+    if len(seam) < 3 or len(outer) < _NEAREST or len(free) < _COUNT:
         return None
-    anchors = free[linear_sum_assignment(apart)[1]]
+    line, axes = _placed(seam, points, rotations[:, :, 2], outer)
+    apart = np.linalg.norm(line[:, None] - points[None, free], axis=-1)  # [M, free]
+    # The first of the template, where there is a choice: coarser levels have those.
+    near = np.where(apart.min(0) < _REACH_M)[0][: _CHOICE * _COUNT]
+    if len(near) < _COUNT:
+        return None
+    anchors = free[near[linear_sum_assignment(apart[:, near])[1]]]
 
     to_anchor = rotations[anchors].transpose(0, 2, 1)
     local = matrix_to_quaternion(torch.from_numpy(to_anchor @ axes)).numpy()
@@ -69,7 +73,7 @@ def lash_line(
     length = np.linalg.norm(np.diff(seam, axis=0), axis=1).sum() / _COUNT
     scales = np.stack(np.broadcast_arrays(_OVERLAP * length, width, _THICKNESS_M), axis=1)
     # Posing stretches Gaussians with the skin; theirs is folded away.
-    scales[:, :2] /= shut.stretch.numpy()[anchors].clip(min=_MIN_STRETCH)
+    scales[:, :2] /= shut.stretch.numpy()[anchors]
     return LashLine(
         anchors,
         (to_anchor @ (line - points[anchors])[..., None])[..., 0].astype(np.float32),

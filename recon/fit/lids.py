@@ -54,6 +54,7 @@ _LOWER_LIDS = {
     "Right": (33, 7, 163, 144, 145, 153, 154, 155, 133),
     "Left": (362, 382, 381, 380, 374, 373, 390, 249, 263),
 }
+_BLINKS = {side: ARKIT_INDEX[f"eyeBlink{side}"] for side in _LOWER_LIDS}
 
 
 def with_opaque_eyes(template: Template, learned: Start, start: Start) -> Start:
@@ -84,8 +85,8 @@ def with_lids(avatar: Avatar, codes: ExpressionCode, look: np.ndarray) -> Avatar
     """
     changes = []
     for side in _LOWER_LIDS:
-        blink = ARKIT_INDEX[f"eyeBlink{side}"]
-        if float(codes.coefficients[:, blink].median()) > _SHUT_IN_PHOTO:
+        blink = _BLINKS[side]
+        if float((codes.coefficients[:, blink] > _SHUT_IN_PHOTO).float().mean()) >= 0.5:
             continue
         shut = _Shut(avatar, codes.coefficients, look, side)
         skin = shut.skin()
@@ -124,10 +125,15 @@ class _Shut:
         rig = LandmarkRig(avatar.template.head, avatar.identity)
         self._seam = _lower_lid(rig, code, side)
         self._opened = _lower_lid(rig, ExpressionCode.neutral(), side)
-        self._shown = float(coefficients[:, ARKIT_INDEX[f"eyeBlink{side}"]].max()) > _SHUT_IN_PHOTO
-        self.albedo, self.offsets = _learned(
-            avatar, _shut_expression(coefficients, ARKIT_INDEX[f"eyeBlink{side}"])
+        # Eyes are shut in any expression; what the basis adds in the usual one is in the way.
+        usual = _and_shut(coefficients.median(0).values)
+        self.albedo, self.offsets = _learned(avatar, usual)
+        widest = coefficients[coefficients[:, _BLINKS[side]].argmax()]
+        self._shown: np.ndarray | None = (
+            None  # [N, 3] albedo as the frame that shows it shut has it
         )
+        if float(widest[_BLINKS[side]]) > _SHUT_IN_PHOTO:
+            self._shown = _learned(avatar, _and_shut(widest))[0]
 
     def lashes(self) -> LashLine | None:
         resting = self._avatar.binding.frames(ExpressionCode.neutral()).positions.numpy()
@@ -168,11 +174,12 @@ class _Shut:
             band = np.exp(-((above[changed] / _SHADE_M) ** 2))
             band *= _falling(aside[changed], 0.0, 0.002)
             shut += _SHADE * band[:, None] * np.minimum(dark - shut, 0.0)
-        if self._shown:
+            dark = np.minimum(dark, shut[band > _SHADE].min(0, initial=1.0))  # lids may be darker
+        if self._shown is not None:
             outer = skin & (distance < _BESIDE_M[0])
             outer &= self._frames.rotations[:, 2, 2].numpy() > _OUTER
             taught = _smoothed(
-                points[changed], points[outer], (self.albedo * self.light)[outer], _SHOWN_M
+                points[changed], points[outer], (self._shown * self.light)[outer], _SHOWN_M
             )
             shut += _SHOWN * np.minimum(taught - shut, 0.0)
         gain = np.zeros_like(colors)
@@ -198,14 +205,11 @@ def _height_over(edge: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points[:, 1] - np.interp(points[:, 0], edge[:, 0], edge[:, 1])
 
 
-def _shut_expression(coefficients: Tensor, blink: int) -> Tensor:
-    """The coefficients [E] that this person shuts the eye with: in the frame that shows it, else
-    the usual ones and a blink."""
-    widest = coefficients[coefficients[:, blink].argmax()]
-    usual = widest if float(widest[blink]) > _SHUT_IN_PHOTO else coefficients.median(0).values
-    usual = usual.clone()
-    usual[blink] = 1.0
-    return usual
+def _and_shut(coefficients: Tensor) -> Tensor:
+    """The same expression [E] with the eyes shut, both of them, as they nearly always are."""
+    changed = coefficients.clone()
+    changed[list(_BLINKS.values())] = 1.0
+    return changed
 
 
 def _learned(avatar: Avatar, coefficients: Tensor) -> tuple[np.ndarray, np.ndarray]:

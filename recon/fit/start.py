@@ -115,7 +115,10 @@ def _footprints(template: Template, sighted: np.ndarray) -> tuple[np.ndarray, np
     along = (clear * seen[layer] + (1 - clear) * unseen[layer]) * spacing
     for parts, widest in _WIDEST_M.items():
         inside = template.is_part(*parts).numpy()
-        along[inside] = np.minimum(along[inside], widest)
+        if inside.any():
+            # A coarse template's anchors all lie far apart, and must close the gaps.
+            usual = _FOOTPRINT[SKIN][1] * np.median(spacing[inside])
+            along[inside] = np.minimum(along[inside], max(widest, usual))
     return along, np.minimum(across[layer] * spacing, along)
 
 

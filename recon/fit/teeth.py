@@ -19,7 +19,7 @@ from avatar3d.template import Template
 from recon.fit.behind import clear_view, held, weighted_quantile, with_own_look
 from recon.fit.colors import usual_teeth
 from recon.fit.observation import Sighting, a_few
-from recon.fit.start import Start
+from recon.fit.start import Confidence, Start
 
 _MIN_SEEN = 6.0  # anchors, counted by how surely they are seen
 # Of the samples, by brightness: what is darker than most teeth is a gap or a lip's shade.
@@ -68,7 +68,13 @@ def with_own_mouth(template: Template, learned: Start, start: Start) -> Start:
     least = (_STAYS_WITHIN_M / moved.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
     lining = template.is_part("gums", "mouth")[:, None]
     kept["offsets"] = torch.where(lining, own.offsets + least * moved, kept["offsets"])
-    return learned._replace(attributes=Attributes(**kept))
+    confidence = Confidence(
+        *(torch.where(tongue[:, None], *pair) for pair in zip(start.confidence, learned.confidence))
+    )
+    footprint_m = np.where(tongue.numpy(), start.footprint_m, learned.footprint_m)
+    return learned._replace(
+        attributes=Attributes(**kept), confidence=confidence, footprint_m=footprint_m
+    )
 
 
 def _plain(views: Sequence[tuple[np.ndarray, np.ndarray]], usual: np.ndarray) -> np.ndarray:

@@ -87,11 +87,22 @@ def test_one_eye_shuts_without_the_other():
     torch.testing.assert_close(wink[right], after.gaussians(OPEN).colors[right])
 
 
-def test_an_eye_that_a_frame_shows_shut_keeps_what_it_shows():
-    after = with_lids(painted(), codes(eyeBlinkLeft=0.9), looked_at())
+@pytest.mark.parametrize("blinks", [(0.9,), (0.0, 0.9), (0.0, 0.9, 1.0)])
+def test_an_eye_that_most_frames_show_shut_keeps_what_they_show(blinks: tuple[float, ...]):
+    frames = ExpressionCode.stack([ExpressionCode.from_named(eyeBlinkLeft=b) for b in blinks])
+    after = with_lids(painted(), frames, looked_at())
     assert after.basis is not None
     assert after.basis.projection.shape[1] == 1
     assert after.basis.projection[ARKIT_INDEX["eyeBlinkRight"], 0] > 0
+
+
+def test_an_eye_that_blinks_in_some_frames_shuts_too():
+    frames = ExpressionCode.stack(
+        [ExpressionCode.from_named(eyeBlinkLeft=b) for b in (0.0, 0.0, 0.9)]
+    )
+    after = with_lids(painted(), frames, looked_at())
+    assert after.basis is not None
+    assert after.basis.projection.shape[1] == 2
 
 
 def test_a_learned_basis_goes_on_as_before():
