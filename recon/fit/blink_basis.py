@@ -24,6 +24,22 @@ class Change(NamedTuple):
     offsets: np.ndarray  # [N, 3] metres
 
 
+def calmed(avatar: Avatar, anchors: Tensor, most: float) -> Avatar:
+    """The avatar whose basis changes the colours of some anchors, a mask [N], by `most` at the most,
+    over all weights that it allows.
+
+    Skin hardly changes more; components that together add ten times that cancel in the support
+    frames' expressions, and are specks in others.
+    """
+    basis = avatar.basis
+    if basis is None:
+        return avatar
+    greatest = basis.limits.abs().max(0).values
+    reach = torch.einsum("k,knc->nc", greatest, basis.colors.abs()).max(-1).values
+    share = torch.where(anchors, (most / reach.clamp(min=1e-6)).clamp(max=1.0), 1.0)
+    return replace(avatar, basis=replace(basis, colors=share[:, None] * basis.colors))
+
+
 def with_changes(avatar: Avatar, coefficients: Tensor, changes: list[Change]) -> Avatar:
     """The avatar with further components in its basis, whose weights are 0 up to an onset.
 

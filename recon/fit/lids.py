@@ -21,7 +21,7 @@ from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.heads.model import LandmarkRig
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
-from recon.fit.blink_basis import Change, with_changes
+from recon.fit.blink_basis import Change, calmed, with_changes
 from recon.fit.lashes import LashLine, lash_line
 from recon.fit.light import shading
 from recon.fit.start import Start
@@ -43,6 +43,7 @@ _OUTER = 0.2  # forward part of the normals of the lids' outer side
 _SHOWN, _SHOWN_M = 0.5, 0.0015
 _DIM = 0.3  # light on the inner side of a lid, at the least: what is drawn there is seen outside
 _SHADOW = 0.6  # share of what the open eye's surroundings look like, lashes and make-up and all
+_MOST_CHANGE = 0.3  # of the colour of skin about the eyes, by what frames teach of expressions
 _AROUND_M = 0.019  # of the eyeball's centre, across
 _MIN_KNOWN = 30
 _BEHIND_M = 0.02  # the seam: farther back is another side of the face
@@ -79,10 +80,13 @@ def _around_eyes(template: Template) -> Tensor:
 
 
 def with_lids(avatar: Avatar, codes: ExpressionCode, look: np.ndarray) -> Avatar:
-    """The avatar with a component of its basis for each eye that most frames show open.
+    """The avatar with a component of its basis for each eye that most frames show open, and less
+    of the others there.
 
     look: [N] confidence in the anchors' colours, 0..1. codes: [F, ...] of the support frames.
     """
+    around = avatar.template.is_part("face", "eyelids") & _around_eyes(avatar.template)
+    avatar = calmed(avatar, around, _MOST_CHANGE)
     changes = []
     for side in _LOWER_LIDS:
         blink = _BLINKS[side]

@@ -122,6 +122,26 @@ def test_a_learned_basis_goes_on_as_before():
             torch.testing.assert_close(now, then, atol=2e-6, rtol=1e-5)
 
 
+def test_what_was_learned_of_skin_about_the_eyes_stays_within_reason():
+    """Two components that cancel in the support frames, each a hundred times what skin does."""
+    template = scene.scene().template
+    width = len(ARKIT_NAMES)
+    projection = torch.zeros(width, 2)
+    projection[ARKIT_INDEX["jawOpen"], 0] = projection[ARKIT_INDEX["mouthPucker"], 1] = 1.0
+    colors = torch.stack([torch.full((template.count, 3), sign * 3.0) for sign in (-1, 1)])
+    basis = ExpressionBasis(
+        torch.zeros(width), projection, torch.zeros_like(colors), colors,
+        torch.tensor([[-1.0, -1.0], [1.0, 1.0]]),
+    )  # fmt: skip
+    before = replace(painted(), basis=basis)
+    after = with_lids(before, codes(), looked_at())
+    code = ExpressionCode.from_named(jawOpen=0.0, mouthPucker=1.0)
+    near, far = around_eyes(), template.is_part("bust", "scalp")
+    change = after.gaussians(code).colors - painted().gaussians(code).colors
+    assert change[near].abs().max() < 0.31
+    assert change[far].min() > 2.0
+
+
 def test_a_face_of_which_nothing_is_known_stays():
     before = painted()
     assert with_lids(before, codes(), np.zeros(scene.COUNT, np.float32)) is before
