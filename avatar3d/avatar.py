@@ -56,6 +56,13 @@ class ExpressionBasis:
         weights = (coefficients[..., :count] - self.mean[:count]) @ self.projection[:count]
         return torch.minimum(torch.maximum(weights, self.limits[0]), self.limits[1])
 
+    def change(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """What weights [..., K] add to offsets and to colours, [..., N, 3] each."""
+        return (
+            torch.einsum("...k,knc->...nc", weights, self.offsets),
+            torch.einsum("...k,knc->...nc", weights, self.colors),
+        )
+
 
 @dataclass(frozen=True)
 class Avatar:
@@ -159,9 +166,8 @@ def pose_gaussians(
     """
     offsets, colors = attributes.offsets, attributes.colors
     if basis is not None:
-        weights = basis.weights(code.coefficients)
-        offsets = offsets + torch.einsum("...k,knc->...nc", weights, basis.offsets)
-        colors = colors + torch.einsum("...k,knc->...nc", weights, basis.colors)
+        moved, tinted = basis.change(basis.weights(code.coefficients))
+        offsets, colors = offsets + moved, colors + tinted
     means = frames.positions + rotate(frames.rotations, offsets)
     local = torch.nn.functional.normalize(attributes.rotations, dim=-1)
     quaternions = quaternion_multiply(frames.quaternions, local)

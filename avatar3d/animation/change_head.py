@@ -29,7 +29,7 @@ _SURE_M = 0.012  # farther apart after the fit, a vertex says nothing about the 
 # pinholes, through which the dark inside shows as freckles. Larger by this much (of the log) none are
 # left, for a slight loss of sharpness.
 _OVERLAP = 0.25
-_FAR_M = 0.002
+_FAR_M = 0.002  # what a component moves farther is not carried over
 _MODE_WEIGHT = 2e-4  # ridge of the identity: mean squared metres that a mode of 1 must be worth
 
 

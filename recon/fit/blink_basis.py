@@ -73,9 +73,8 @@ def with_changes(avatar: Avatar, coefficients: Tensor, changes: list[Change]) ->
         colors=torch.cat([basis.colors, colors]),
         limits=torch.cat([basis.limits - moved, limits], dim=1),
     )
+    lacking = basis.change(moved)
     base = replace(
-        attributes,
-        offsets=attributes.offsets + torch.einsum("k,knc->nc", moved, basis.offsets),
-        colors=attributes.colors + torch.einsum("k,knc->nc", moved, basis.colors),
+        attributes, offsets=attributes.offsets + lacking[0], colors=attributes.colors + lacking[1]
     )
     return replace(avatar, attributes=base, basis=extended)

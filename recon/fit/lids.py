@@ -133,9 +133,8 @@ class _Shut:
         usual = _and_shut(coefficients.median(0).values)
         self.albedo, self.offsets = _learned(avatar, usual)
         widest = coefficients[coefficients[:, _BLINKS[side]].argmax()]
-        self._shown: np.ndarray | None = (
-            None  # [N, 3] albedo as the frame that shows it shut has it
-        )
+        # [N, 3] albedo as the frame that shows the eye shut has it, if one does.
+        self._shown: np.ndarray | None = None
         if float(widest[_BLINKS[side]]) > _SHUT_IN_PHOTO:
             self._shown = _learned(avatar, _and_shut(widest))[0]
 
@@ -220,9 +219,8 @@ def _learned(avatar: Avatar, coefficients: Tensor) -> tuple[np.ndarray, np.ndarr
     """Albedo [N, 3] and offsets [N, 3] with what the basis adds to them."""
     albedo, offsets = avatar.attributes.colors, avatar.attributes.offsets
     if avatar.basis is not None:
-        weights = avatar.basis.weights(coefficients)
-        albedo = albedo + torch.einsum("k,knc->nc", weights, avatar.basis.colors)
-        offsets = offsets + torch.einsum("k,knc->nc", weights, avatar.basis.offsets)
+        moved, tinted = avatar.basis.change(avatar.basis.weights(coefficients))
+        albedo, offsets = albedo + tinted, offsets + moved
     return albedo.numpy(), offsets.numpy()
 
 
