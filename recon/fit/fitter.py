@@ -19,7 +19,14 @@ from recon.fit.config import RefineConfig
 from recon.fit.eyes import with_whole_eyes
 from recon.fit.lids import with_lids, with_opaque_eyes
 from recon.fit.light import shading
-from recon.fit.observation import Observation, Sighting, area_with_closed_eyes, sight
+from recon.fit.observation import (
+    Observation,
+    Sighting,
+    a_few,
+    area_with_closed_eyes,
+    sight,
+)
+from recon.fit.outline import within_outline
 from recon.fit.refine import refine
 from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
@@ -89,7 +96,7 @@ def fit_avatar(
     unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
     avatar = replace(unrefined, attributes=refined.attributes, basis=refined.basis)
     with torch.no_grad():
-        avatar = finished(avatar, start, look, refined.codes, len(observations))
+        avatar = finished(avatar, start, look, refined.codes, sightings)
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(
@@ -114,7 +121,11 @@ def with_prior(
 
 
 def finished(
-    avatar: Avatar, start: Start, look: Tensor, codes: ExpressionCode, frame_count: int
+    avatar: Avatar,
+    start: Start,
+    look: Tensor,
+    codes: ExpressionCode,
+    sightings: Sequence[Sighting],
 ) -> Avatar:
     """What the frames show is learned; now what they do not show, or as briefly as a blink, is made
     to go with it.
@@ -124,12 +135,13 @@ def finished(
     """
     template = avatar.template
     still = avatar.gaussians(ExpressionCode.neutral()).means
-    attributes = without_strays(template, still, avatar.attributes, frame_count)
+    attributes = without_strays(template, still, avatar.attributes, len(sightings))
     shade = torch.from_numpy(shading(start.light, start.normals.numpy(), template.lit.numpy()))
     attributes = without_seams(template, attributes, look, shade)
     attributes = with_plain_back(template, attributes, look, shade)
     resting = avatar.binding.frames(ExpressionCode.neutral())
     attributes = with_hair_all_round(template, attributes, resting, look, shade)
+    attributes = within_outline(template, attributes, look[:, 0].numpy(), a_few(sightings))
     avatar = replace(avatar, attributes=attributes)
     return with_lids(avatar, codes, look[:, 0].numpy())
 

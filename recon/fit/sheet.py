@@ -14,6 +14,8 @@ from recon.fit.observation import Sighting, in_picture, sample
 _ASIDE = (0.26, 0.45)  # sines of the angle between gaze and camera: 15 to 27 degrees
 _MAX_MOVE_M = 0.12
 _SKULL_Y = -0.1  # head frame, metres: above it the sheet turns with the skull alone
+_EDGE = 0.06  # of the picture's side: what ends so near to its lower edge is cut off by it
+_COLUMN_M = 0.012
 _BEHIND_M = 0.015  # what only continues behind the head stands a little farther back
 
 
@@ -22,6 +24,7 @@ class SheetStart(NamedTuple):
     colors: np.ndarray  # [M, 3]
     opacities: np.ndarray  # [M] 0 where the person is not
     offsets: np.ndarray  # [M, 3] metres in the anchors' frames
+    continued: np.ndarray  # [M] bool: below the pictures, where cloth merely goes on
 
 
 def start_sheet(
@@ -41,6 +44,7 @@ def start_sheet(
     keep = (opacity > 0.5) & known
 
     offsets, turned = _toward_the_head(template, reference, anchors)
+    continued = np.zeros(len(anchors), bool)
     if keep.sum() > 20:
         points = template.neutral_points().numpy()[anchors]
         hidden = np.where(~keep & (~watched.any(0) | (~known & (opacity > 0.35))))[0]
@@ -54,12 +58,63 @@ def start_sheet(
         opacity[filled] = 0.9
         offsets[filled] = (0.0, 0.0, -_BEHIND_M)
         keep[filled] = True
+        below, above = _about_the_lower_edge(template, sightings, anchors)
+        seen = watched.any(0)
+        cut = below & ~seen & ~keep
+        continued = _continue_cloth(points, above & seen, keep, cut, color, opacity, offsets)
+        keep |= continued
     return SheetStart(
         anchors,
         np.where(keep[:, None], color, 0.5).astype(np.float32),
         np.where(keep, np.clip(opacity, 0.1, 0.9), 0.0).astype(np.float32),
         np.where(keep[:, None], offsets, 0.0).astype(np.float32),
+        continued,
     )
+
+
+def _about_the_lower_edge(
+    template: Template, sightings: Sequence[Sighting], anchors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks [M] of what lies beneath every picture's lower edge, as far down as the bust goes, and of
+    what some picture shows just above it."""
+    below, above = np.ones(len(anchors), bool), np.zeros(len(anchors), bool)
+    for sighting in sightings:
+        pixels, _ = sighting.project(sighting.positions[anchors])
+        valid = sighting.observation.valid
+        columns, bottom = np.flatnonzero(valid.any(0)), np.flatnonzero(valid.any(1))[-1] + 1
+        beside = (pixels[:, 0] > columns[0]) & (pixels[:, 0] < columns[-1] + 1)
+        below &= beside & (pixels[:, 1] > bottom)
+        edge = _EDGE * sighting.observation.size_px
+        above |= beside & (pixels[:, 1] <= bottom) & (pixels[:, 1] > bottom - edge)
+    points, bust = template.neutral_points().numpy(), template.is_part("bust").numpy()
+    lowest = points[bust, 1].min() if bust.any() else -np.inf
+    return below & (points[anchors, 1] > lowest), above
+
+
+def _continue_cloth(
+    points: np.ndarray,
+    last: np.ndarray,
+    keep: np.ndarray,
+    cut: np.ndarray,
+    color: np.ndarray,
+    opacity: np.ndarray,
+    offsets: np.ndarray,
+) -> np.ndarray:
+    """Shoulders that a picture's lower edge cuts off go straight down, each column as it ends there.
+
+    Beside a bust narrower than they are they would end in the air as soon as it moves up.
+    """
+    if not cut.any() or not (last & keep).any():
+        return np.zeros(len(keep), bool)
+    ends, kept = np.flatnonzero(last), np.flatnonzero(last & keep)
+    column = points[:, :1]
+    distance, beside = nearest(column[ends], column[cut], 1)
+    goes_on = np.flatnonzero(cut)[(distance[:, 0] < _COLUMN_M) & keep[ends[beside[:, 0]]]]
+    near = kept[nearest(column[kept], column[goes_on], min(6, len(kept)))[1]]
+    color[goes_on] = np.median(color[near], axis=1)
+    offsets[goes_on] = np.median(offsets[near], axis=1)
+    opacity[goes_on] = 0.9
+    return np.isin(np.arange(len(keep)), goes_on)
 
 
 def _look(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -127,7 +127,8 @@ def _dress(template: Template, colors: np.ndarray, sighted: np.ndarray, sheet: S
     points = template.neutral_points().numpy()
     chest = template.is_part("neck", "bust").numpy() & (points[:, 1] < _COLLAR_Y)
     bare = np.where(chest & (sighted == 0))[0]
-    worn = sheet.anchors[(sheet.opacities > 0) & (points[sheet.anchors, 1] < _COLLAR_Y)]
+    shown = (sheet.opacities > 0) & ~sheet.continued
+    worn = sheet.anchors[shown & (points[sheet.anchors, 1] < _COLLAR_Y)]
     known = np.where(chest & (sighted > 0))[0]
     if not len(bare) or len(known) + len(worn) < 8:
         return

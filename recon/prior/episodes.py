@@ -36,7 +36,7 @@ from recon.track.frames import OWN, track_frames
 from recon.track.support import track_support
 from recon.training.device import moved
 
-FORMAT = 2  # raise it when a start is made otherwise: a prior is taught by stored ones
+FORMAT = 3  # raise it when a start is made otherwise: a prior is taught by stored ones
 
 
 @dataclass(frozen=True)

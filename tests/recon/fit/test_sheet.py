@@ -76,3 +76,38 @@ def test_a_head_that_looks_ahead_keeps_its_sheet_in_the_plane_of_the_ears():
     sighting = look(observe(RED, EVERYWHERE), turned(0.15))
     sheet = start_sheet(scene().template, [sighting], sighting)
     assert not sheet.offsets[:, :2].any()
+
+
+def shoulders(valid_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """A matte of shoulders that the picture's lower edge cuts off, [S, S], and where it ends."""
+    valid = np.arange(SIZE_PX)[:, None].repeat(SIZE_PX, 1) < valid_rows
+    row, column = np.mgrid[:SIZE_PX, :SIZE_PX]
+    matte = ((np.abs(column - 48) < 40) & (row > 66) & valid).astype(np.float32)
+    return matte, valid
+
+
+def test_shoulders_go_on_below_the_picture():
+    matte, valid = shoulders(78)
+    sighting = look(observe(RED, matte, valid))
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    pixels, _ = sighting.project(sighting.positions[sheet.anchors])
+    points = scene().template.neutral_points().numpy()
+    floor = points[scene().template.is_part("bust").numpy(), 1].min()
+    below = (pixels[:, 1] > 78) & (points[sheet.anchors, 1] > floor)
+    inside = below & (np.abs(pixels[:, 0] - 48) < 34) & (np.abs(pixels[:, 0] - 48) > 20)
+    assert inside.sum() > 10
+    assert sheet.continued[inside].mean() > 0.9
+    assert (sheet.opacities[sheet.continued] > 0.5).all()
+    np.testing.assert_allclose(
+        sheet.colors[sheet.continued], np.tile(RED, (sheet.continued.sum(), 1)), atol=0.02
+    )
+    assert not sheet.continued[~below].any()
+    assert not (sheet.opacities > 0)[below & (np.abs(pixels[:, 0] - 48) > 44)].any()
+
+
+def test_what_ends_above_the_pictures_edge_does_not_go_on():
+    """A head cut out of its picture, with nothing at the lower edge."""
+    matte, valid = shoulders(78)
+    matte[72:] = 0
+    sighting = look(observe(RED, matte, valid))
+    assert not start_sheet(scene().template, [sighting], sighting).continued.any()

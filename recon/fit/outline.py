@@ -1,0 +1,79 @@
+"""Nothing that the support frames do not show may stick out of the person as they show it.
+
+What is seen learns from the frames where it ends. Hair, neck and shoulders that are hidden there are
+made up, from neighbours or by a prior, and at the outline they are soft Gaussians whose tails reach
+past it: a halo a pixel or two wide, and smudges beneath the ears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from avatar3d.avatar import Attributes
+from avatar3d.geometry import quaternion_to_matrix
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
+from recon.fit.observation import Sighting, sample
+
+_PARTS = ("scalp", "neck", "bust")
+_REACH = 2.8  # standard deviations: tails of many Gaussians add up
+_MOST_M = 0.008  # what lies farther outside is another pose's, or another frame's hair
+_FAR_PX = 20.0
+
+
+def within_outline(
+    template: Template,
+    attributes: Attributes,
+    look: np.ndarray,
+    sightings: Sequence[Sighting],
+    seen: float = 0.5,
+) -> Attributes:
+    """Attributes whose unseen hair, neck and bust are moved in until they end where the person does.
+
+    Each Gaussian moves in the plane of a frame's picture, away from the nearest outline; over several
+    frames by the mean of what they ask for, since hair swings. look: [N] confidence in the anchors'
+    colours, 0..1; below `seen` an anchor is unseen.
+    """
+    layer = template.layer.numpy()
+    part = template.is_part(*_PARTS).numpy() | (layer == HAIR_INNER) | (layer == HAIR_OUTER)
+    index = np.flatnonzero(part & (look < seen))
+    offsets = attributes.offsets[index].double().numpy()
+    turned = quaternion_to_matrix(
+        torch.nn.functional.normalize(attributes.rotations[index], dim=-1)
+    )
+    axes = (turned * attributes.log_scales[index, None].exp()).double().numpy()
+    moves = [_inward(sighting, index, offsets, axes) for sighting in sightings]
+    result = attributes.offsets.clone()
+    result[index] += torch.from_numpy(np.mean(moves, axis=0)).to(result)
+    return replace(attributes, offsets=result)
+
+
+def _inward(
+    sighting: Sighting, index: np.ndarray, offsets: np.ndarray, axes: np.ndarray
+) -> np.ndarray:
+    """How the Gaussians [M] of these anchors should move in one frame, metres in their own frames.
+
+    offsets: [M, 3] metres. axes: [M, 3, 3], columns as long as the standard deviations.
+    """
+    observation = sighting.observation
+    # Beyond the picture's edge the person may go on: there is no outline.
+    person = (observation.matte > 0.5) | ~observation.valid
+    if person.all() or not person.any():
+        return np.zeros_like(offsets)
+    depth_px = distance_transform_edt(person) - distance_transform_edt(~person)
+    down, right = np.gradient(depth_px)
+    rotations = sighting.rotations[index]
+    means = sighting.positions[index] + np.einsum("mij,mj->mi", rotations, offsets)
+    pixels, distance_m = sighting.project(means)
+    room_px = sample(depth_px, pixels)
+    direction = np.stack([sample(right, pixels), sample(down, pixels)], axis=1)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True).clip(1e-6)
+    inward = np.einsum("mij,mi->mj", rotations, direction @ sighting.viewmat[:2, :3])
+    spread_m = np.linalg.norm(np.einsum("mij,mi->mj", axes, inward), axis=1)
+    lacking = _REACH * spread_m - room_px * distance_m / sighting.K[0, 0]
+    inside = ((pixels >= 0) & (pixels < observation.size_px)).all(1) & (room_px > -_FAR_PX)
+    return np.where(inside, np.clip(lacking, 0.0, _MOST_M), 0.0)[:, None] * inward
