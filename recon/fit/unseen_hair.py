@@ -23,6 +23,7 @@ from recon.fit.neighbours import detail, nearest
 _SEEN, _UNSEEN = 0.5, 0.1  # of the confidence in an anchor's colour
 _FROM_FACE_M = (0.005, 0.025)  # hair begins somewhere there behind the face's own anchors
 _FROM_SKIN = (0.05, 0.15)  # distance between colours: so unlike skin, it is hair
+_TOWARD_HAIR = (0.25, 0.6)  # of the way from the usual skin to the usual hair
 _MIN_HAIR = 25.0  # anchors, each counted by how surely it shows hair
 _NAPE_Y = -0.08  # head frame, metres: below it the sheet shows clothes as well
 _PULL = 1e-3  # of the usual colour against 1 of seen hair: felt two centimetres away
@@ -69,7 +70,7 @@ def with_hair_all_round(
     variety = _variety(points, colors, shown, hair, np.where(unseen)[0])
     painted[unseen] += share[unseen] * (smooth[unseen] + variety - colors[unseen])
     below = np.where(template.is_part("face", "scalp").numpy() & (trust < _SEEN))[0]
-    grown = _hairline(template, points, colors, trust)[below, None]
+    grown = _hairline(template, points, colors, trust, usual)[below, None]
     near = nearest(points[members], points[below])[1][:, 0]
     under = _SCALP * smooth[members[near]] + _variety(points, colors, shown, hair, below)
     under /= shade.double().numpy()[below].clip(0.05)
@@ -122,7 +123,7 @@ def _shows_hair(
 
 
 def _hairline(
-    template: Template, points: np.ndarray, colors: np.ndarray, trust: np.ndarray
+    template: Template, points: np.ndarray, colors: np.ndarray, trust: np.ndarray, usual: np.ndarray
 ) -> np.ndarray:
     """How surely hair grows on each anchor of face and scalp, [N], 0..1; 0 elsewhere.
 
@@ -132,7 +133,11 @@ def _hairline(
     scalp, face = template.is_part("scalp").numpy(), template.is_part("face").numpy()
     seen = trust >= _SEEN
     skin = np.median(colors[face & seen], axis=0)
-    value = np.where(seen, _rise(np.linalg.norm(colors - skin, axis=1), _FROM_SKIN), scalp)
+    # A cheek in the light is unlike the rest of the skin too, but no nearer to hair.
+    to_hair = usual - skin
+    nearer = (colors - skin) @ to_hair / max(float(to_hair @ to_hair), 1e-6)
+    unlike = _rise(np.linalg.norm(colors - skin, axis=1), _FROM_SKIN)
+    value = np.where(seen, np.minimum(unlike, _rise(nearer, _TOWARD_HAIR)), scalp)
     # What is seen of the face before the temples is skin, brows and lips; below the ears is none.
     front = face & (points[:, 2] > _TEMPLES_Z)
     value = np.where(front, 0.0, value)

@@ -71,6 +71,27 @@ def test_what_goes_on_has_the_seen_skins_detail():
     assert after[far].mean(1).std() > 0.02
 
 
+def test_a_brow_is_no_detail_that_goes_on():
+    """A dark band across plain skin: mirrored onto the unseen cheek it would be a stain."""
+    template, _ = scene.scene()
+    side, seen, beyond = _half_seen()
+    shown = seen | (template.is_part("face") & ~side)
+    points = template.neutral_points()
+    pores = 0.01 * torch.randn(template.count, 1, generator=torch.Generator().manual_seed(0))
+    brow = shown & points[:, 1].abs().lt(0.006)
+    colors = (torch.where(brow[:, None], 0.2, SEEN) + pores).expand(-1, 3).contiguous()
+    zeros = torch.zeros(template.count, 3)
+    attributes = Attributes(
+        zeros, torch.zeros(template.count, 4), zeros, torch.zeros(template.count), colors
+    )
+    look = torch.where(shown, 1.0, 0.05)[:, None]
+    after = without_seams(template, attributes, look, torch.ones(template.count, 3)).colors
+    cheek = side & ~shown & (beyond < -0.02)
+    assert cheek.sum() > 10
+    assert 0.002 < after[cheek].mean(1).std() < 0.03
+    assert (after[cheek] - SEEN).abs().max() < 0.05
+
+
 def test_what_goes_on_is_what_one_sees_whatever_the_light_there():
     """Half the light on the side that no frame shows: its colour makes up for it."""
     template, _ = scene.scene()

@@ -62,6 +62,20 @@ def test_a_bald_head_stays_bald():
     torch.testing.assert_close(after.log_scales, before.log_scales)
 
 
+def test_a_cheek_in_the_light_grows_no_hair():
+    """A patch before the ear that no frame shows, amid skin far lighter than the rest."""
+    before = _attributes(BLACK)
+    face = TEMPLATE.is_part("face")
+    cheek = face & (POINTS[:, 0] > 0.05) & (POINTS[:, 1].abs() < 0.03)
+    before.colors[cheek] = SKIN + 0.25
+    patch = face & ((POINTS - torch.tensor([0.068, -0.015, -0.045])).norm(dim=1) < 0.012)
+    assert patch.sum() > 20
+    look = torch.where(patch[:, None], 0.05, LOOK)
+    ones = torch.ones(TEMPLATE.count, 3)
+    after = with_hair_all_round(TEMPLATE, before, _frames(), look, ones)
+    torch.testing.assert_close(after.colors[patch], before.colors[patch])
+
+
 def test_strands_fall():
     _, after = _grown()
     sides = HAIR & ~FRONT & (POINTS[:, 1].abs() < 0.04)
