@@ -96,7 +96,15 @@ def fit_avatar(
     unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
     avatar = replace(unrefined, attributes=refined.attributes, basis=refined.basis)
     with torch.no_grad():
-        avatar = finished(avatar, start, look, refined.codes, sightings)
+        few = a_few(range(len(observations)))
+        codes = ExpressionCode(*(value[list(few)] for value in refined.codes))
+        placed = look_at(
+            [observations[index] for index in few],
+            template,
+            binding,
+            replace(tracking, codes=codes),
+        )
+        avatar = finished(avatar, start, look, refined.codes, placed)
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)
     return Fit(
@@ -131,17 +139,17 @@ def finished(
     to go with it.
 
     look: [N, 1] how well the frames show each anchor's colour, 0..1, before any prior. codes: of
-    the frames.
+    the frames. sightings: of a few of them, at these codes.
     """
     template = avatar.template
     still = avatar.gaussians(ExpressionCode.neutral()).means
-    attributes = without_strays(template, still, avatar.attributes, len(sightings))
+    attributes = without_strays(template, still, avatar.attributes, len(codes.coefficients))
     shade = torch.from_numpy(shading(start.light, start.normals.numpy(), template.lit.numpy()))
     attributes = without_seams(template, attributes, look, shade)
     attributes = with_plain_back(template, attributes, look, shade)
     resting = avatar.binding.frames(ExpressionCode.neutral())
     attributes = with_hair_all_round(template, attributes, resting, look, shade)
-    attributes = within_outline(template, attributes, look[:, 0].numpy(), a_few(sightings))
+    attributes = within_outline(template, attributes, look[:, 0].numpy(), sightings)
     avatar = replace(avatar, attributes=attributes)
     return with_lids(avatar, codes, look[:, 0].numpy())
 

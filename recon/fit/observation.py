@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ _HIDDEN_M = 0.03  # behind the surface: deeper than hair lies on skin
 _HIDDEN_IN_MOUTH_M = 0.005  # teeth lie close behind lips
 _FAR_M = 1e3
 _A_FEW = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,9 @@ class Sighting:
         return (normals * to_camera).sum(1)
 
 
-def a_few(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
+def a_few(frames: Sequence[T]) -> Sequence[T]:
     """Evenly spread ones, some eight to fifteen of many: enough where more would say the same."""
-    return sightings[:: max(1, len(sightings) // _A_FEW)]
+    return frames[:: max(1, len(frames) // _A_FEW)]
 
 
 def sight(

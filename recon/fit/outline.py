@@ -1,8 +1,8 @@
-"""Nothing that the support frames do not show may stick out of the person as they show it.
+"""Hair, neck and shoulders that no support frame shows end where the person does.
 
-What is seen learns from the frames where it ends. Hair, neck and shoulders that are hidden there are
-made up, from neighbours or by a prior, and at the outline they are soft Gaussians whose tails reach
-past it: a halo a pixel or two wide, and smudges beneath the ears.
+What is seen learns from the frames where it ends. What is hidden there is made up, from neighbours or
+by a prior, and at the outline it is soft Gaussians whose tails reach past it: a halo a pixel or two
+wide, and smudges beneath the ears.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from recon.fit.observation import Sighting, sample
 
 _PARTS = ("scalp", "neck", "bust")
 _REACH = 2.8  # standard deviations: tails of many Gaussians add up
-_MOST_M = 0.008  # what lies farther outside is another pose's, or another frame's hair
-_FAR_PX = 20.0
+_MOST_M = 0.008  # the hull is seen from few sides: the rest of what is farther out stays
+_FAR = 0.08  # of the picture's side: so far out it is another pose's
 
 
 def within_outline(
@@ -32,11 +32,13 @@ def within_outline(
     sightings: Sequence[Sighting],
     seen: float = 0.5,
 ) -> Attributes:
-    """Attributes whose unseen hair, neck and bust are moved in until they end where the person does.
+    """Attributes whose unseen hair, neck and bust are moved in until their tails end where the person
+    does, by 8 mm at most.
 
     Each Gaussian moves in the plane of a frame's picture, away from the nearest outline; over several
-    frames by the mean of what they ask for, since hair swings. look: [N] confidence in the anchors'
-    colours, 0..1; below `seen` an anchor is unseen.
+    frames by the mean of what those ask for that show an outline about it, since hair swings.
+    look: [N] confidence in the anchors' colours, 0..1; below `seen` an anchor is unseen. sightings:
+    in the poses that the attributes were fitted in.
     """
     layer = template.layer.numpy()
     part = template.is_part(*_PARTS).numpy() | (layer == HAIR_INNER) | (layer == HAIR_OUTER)
@@ -46,25 +48,31 @@ def within_outline(
         torch.nn.functional.normalize(attributes.rotations[index], dim=-1)
     )
     axes = (turned * attributes.log_scales[index, None].exp()).double().numpy()
-    moves = [_inward(sighting, index, offsets, axes) for sighting in sightings]
+    moves, told = zip(*(_inward(sighting, index, offsets, axes) for sighting in sightings))
+    mean = np.sum(moves, axis=0) / np.maximum(np.sum(told, axis=0), 1)[:, None]
     result = attributes.offsets.clone()
-    result[index] += torch.from_numpy(np.mean(moves, axis=0)).to(result)
+    result[index] += torch.from_numpy(mean).to(result)
     return replace(attributes, offsets=result)
 
 
 def _inward(
     sighting: Sighting, index: np.ndarray, offsets: np.ndarray, axes: np.ndarray
-) -> np.ndarray:
-    """How the Gaussians [M] of these anchors should move in one frame, metres in their own frames.
+) -> tuple[np.ndarray, np.ndarray]:
+    """How the Gaussians [M] of these anchors should move in one frame, metres in their own frames, 0
+    where they may stay; and a mask [M] of those about which the frame tells anything.
 
     offsets: [M, 3] metres. axes: [M, 3, 3], columns as long as the standard deviations.
     """
     observation = sighting.observation
-    # Beyond the picture's edge the person may go on: there is no outline.
+    # Beyond the picture's edge the person may go on: there is no outline, and shoulders that stand
+    # out beside it may lie there.
     person = (observation.matte > 0.5) | ~observation.valid
     if person.all() or not person.any():
-        return np.zeros_like(offsets)
-    depth_px = distance_transform_edt(person) - distance_transform_edt(~person)
+        return np.zeros_like(offsets), np.zeros(len(index), bool)
+    # Between two pixels' centres the outline is half a pixel from either.
+    depth_px = np.where(
+        person, distance_transform_edt(person) - 0.5, 0.5 - distance_transform_edt(~person)
+    )
     down, right = np.gradient(depth_px)
     rotations = sighting.rotations[index]
     means = sighting.positions[index] + np.einsum("mij,mj->mi", rotations, offsets)
@@ -75,5 +83,6 @@ def _inward(
     inward = np.einsum("mij,mi->mj", rotations, direction @ sighting.viewmat[:2, :3])
     spread_m = np.linalg.norm(np.einsum("mij,mi->mj", axes, inward), axis=1)
     lacking = _REACH * spread_m - room_px * distance_m / sighting.K[0, 0]
-    inside = ((pixels >= 0) & (pixels < observation.size_px)).all(1) & (room_px > -_FAR_PX)
-    return np.where(inside, np.clip(lacking, 0.0, _MOST_M), 0.0)[:, None] * inward
+    size = observation.size_px
+    told = ((pixels >= 0) & (pixels < size)).all(1) & (room_px > -_FAR * size)
+    return np.where(told, np.clip(lacking, 0.0, _MOST_M), 0.0)[:, None] * inward, told

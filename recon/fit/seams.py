@@ -30,7 +30,8 @@ _RIM_M = 0.01  # skin so near to what covers it lies in its shadow, and has some
 _INSIDE_M, _INWARD_M = 0.012, 0.035  # where what goes on is looked for: so far from the unseen
 _GOES_ON = 60  # anchors of those whose median goes on
 _DETAIL_NEIGHBOURS = 16
-_USUAL = 1.5  # of the median detail; a step from skin to hair is none
+_MAX_DETAIL = 0.08  # a step from skin to hair is no detail
+_DETAIL_LIMIT = 1.5  # of the median one
 _MIRROR_M = 0.005
 _MIN_SEEN = 8
 
@@ -96,5 +97,5 @@ def _detail(place: np.ndarray, lit: np.ndarray, band: np.ndarray, unseen: np.nda
     border = place[band][nearest(place[band], unseen)[1][:, 0]]
     source = nearest(place[band], 2 * border - unseen)[1][:, 0]
     # A brow's or a nostril's edge is none either: mirrored onto a cheek it would be a stain.
-    usual = np.median(np.abs(fine))
-    return np.clip(fine[source], -_USUAL * usual, _USUAL * usual)
+    most = min(_DETAIL_LIMIT * float(np.median(np.abs(fine))), _MAX_DETAIL)
+    return np.clip(fine[source], -most, most)

@@ -15,7 +15,9 @@ _ASIDE = (0.26, 0.45)  # sines of the angle between gaze and camera: 15 to 27 de
 _MAX_MOVE_M = 0.12
 _SKULL_Y = -0.1  # head frame, metres: above it the sheet turns with the skull alone
 _EDGE = 0.06  # of the picture's side: what ends so near to its lower edge is cut off by it
-_COLUMN_M = 0.012
+_COLUMN_M = 0.012  # twice the anchors' distance where they are fewest
+_OF_A_COLUMN = 6
+_NOBODY = 0.35  # of the matte
 _BEHIND_M = 0.015  # what only continues behind the head stands a little farther back
 
 
@@ -60,8 +62,12 @@ def start_sheet(
         keep[filled] = True
         below, above = _about_the_lower_edge(template, sightings, anchors)
         seen = watched.any(0)
-        cut = below & ~seen & ~keep
-        continued = _continue_cloth(points, above & seen, keep, cut, color, opacity, offsets)
+        # At the very edge, where colours are mixtures, the matte alone tells that somebody is there.
+        told = above & seen & (keep | (opacity < _NOBODY))
+        continued, source = _column_above(points, told, keep, below & ~seen & ~keep)
+        color[continued] = np.median(color[source], axis=1)
+        offsets[continued] = np.median(offsets[source], axis=1)
+        opacity[continued] = 0.9
         keep |= continued
     return SheetStart(
         anchors,
@@ -81,6 +87,8 @@ def _about_the_lower_edge(
     for sighting in sightings:
         pixels, _ = sighting.project(sighting.positions[anchors])
         valid = sighting.observation.valid
+        if not valid.any():
+            continue
         columns, bottom = np.flatnonzero(valid.any(0)), np.flatnonzero(valid.any(1))[-1] + 1
         beside = (pixels[:, 0] > columns[0]) & (pixels[:, 0] < columns[-1] + 1)
         below &= beside & (pixels[:, 1] > bottom)
@@ -91,30 +99,28 @@ def _about_the_lower_edge(
     return below & (points[anchors, 1] > lowest), above
 
 
-def _continue_cloth(
-    points: np.ndarray,
-    last: np.ndarray,
-    keep: np.ndarray,
-    cut: np.ndarray,
-    color: np.ndarray,
-    opacity: np.ndarray,
-    offsets: np.ndarray,
-) -> np.ndarray:
-    """Shoulders that a picture's lower edge cuts off go straight down, each column as it ends there.
+def _column_above(
+    points: np.ndarray, told: np.ndarray, keep: np.ndarray, cut: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shoulders that a picture's lower edge cuts off go straight down, each column as it ends there:
+    beside a bust narrower than they are they would end in the air as soon as it moves up.
 
-    Beside a bust narrower than they are they would end in the air as soon as it moves up.
+    points: [M, 3] of the sheet. told, keep, cut: masks [M] of what is known just above the edge, of
+    what shows the person, and of what lies below. Which of `cut` go on, as a mask [M], and for each
+    of these the anchors [C, K] that it goes on from.
     """
-    if not cut.any() or not (last & keep).any():
-        return np.zeros(len(keep), bool)
-    ends, kept = np.flatnonzero(last), np.flatnonzero(last & keep)
-    column = points[:, :1]
-    distance, beside = nearest(column[ends], column[cut], 1)
-    goes_on = np.flatnonzero(cut)[(distance[:, 0] < _COLUMN_M) & keep[ends[beside[:, 0]]]]
-    near = kept[nearest(column[kept], column[goes_on], min(6, len(kept)))[1]]
-    color[goes_on] = np.median(color[near], axis=1)
-    offsets[goes_on] = np.median(offsets[near], axis=1)
-    opacity[goes_on] = 0.9
-    return np.isin(np.arange(len(keep)), goes_on)
+    goes_on = np.zeros(len(points), bool)
+    ends, shown = np.flatnonzero(told), np.flatnonzero(told & keep)
+    if not cut.any() or not len(shown):
+        return goes_on, np.zeros((0, 1), int)
+    foot = points[cut, :2].copy()
+    foot[:, 1] = points[ends, 1].min()
+    beside = ends[nearest(points[ends, :2], foot)[1][:, 0]]
+    near = np.abs(points[beside, 0] - points[cut, 0]) < _COLUMN_M
+    goes_on[np.flatnonzero(cut)[near & keep[beside]]] = True
+    columns = points[:, :1]
+    count = min(_OF_A_COLUMN, len(shown))
+    return goes_on, shown[nearest(columns[shown], columns[goes_on], count)[1]]
 
 
 def _look(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,7 +82,7 @@ def start_attributes(
     _dress(template, colors, sighted, sheet)
     colors[sheet.anchors], opacity[sheet.anchors] = sheet.colors, sheet.opacities
     offsets[sheet.anchors] = sheet.offsets
-    sighted[sheet.anchors] = len(sightings) * (sheet.opacities > 0)
+    sighted[sheet.anchors] = len(sightings) * ((sheet.opacities > 0) & ~sheet.continued)
 
     rotations = np.zeros((template.count, 4), np.float32)
     rotations[:, 0] = 1.0

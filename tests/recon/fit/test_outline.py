@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -102,23 +100,34 @@ def test_a_matte_without_an_edge_moves_nothing(matte: np.ndarray):
 
 
 def test_the_pictures_own_edge_is_no_outline():
-    """Cut off at the chest, the person goes on below; nothing moves up from there."""
+    """Cut off at the chest, beside a sliver of background far away, the person goes on below."""
     valid = np.ones((SIZE_PX, SIZE_PX), bool)
     valid[70:] = False
     matte = np.where(valid, 1.0, 0.0).astype(np.float32)
+    matte[:2] = 0.0
     before = attributes()
     sighting = look(observe(BROWN, matte, valid))
     after = within_outline(scene().template, before, UNSEEN, [sighting])
-    assert torch.equal(after.offsets, before.offsets)
+    pixels, _ = sighting.project(sighting.positions)
+    low = torch.from_numpy((pixels[:, 1] > 60) & (pixels < SIZE_PX).all(1))
+    assert low.sum() > 50
+    assert torch.equal(after.offsets[low], before.offsets[low])
 
 
-def test_frames_are_heard_alike():
-    """Of two frames one of which asks for nothing, half of the other's move is left."""
+def test_frames_that_show_an_outline_are_heard_alike():
+    """Of two frames one of which has room for all, half of the other's move is left; one that shows
+    no outline says nothing."""
     template = scene().template
-    tight, wide = look(observe(BROWN, bare_head())), look(observe(BROWN, EVERYWHERE))
+    tight, wide = look(observe(BROWN, bare_head())), look(observe(BROWN, disc(48, 48, 300)))
+    roomy = np.ones_like(EVERYWHERE)
+    roomy[:2] = 0.0
+    spacious = look(observe(BROWN, roomy))
     before = attributes()
-    alone = within_outline(template, before, UNSEEN, [tight]).offsets
-    both = within_outline(template, before, UNSEEN, [tight, wide]).offsets
-    torch.testing.assert_close(2 * both, alone)
-    again = within_outline(template, replace(before), UNSEEN, [tight, tight]).offsets
-    torch.testing.assert_close(again, alone)
+    alone, with_wide, with_spacious = (
+        within_outline(template, before, UNSEEN, sightings).offsets
+        for sightings in ([tight], [tight, wide], [tight, spacious])
+    )
+    torch.testing.assert_close(with_wide, alone)
+    pixels, _ = tight.project(tight.positions)
+    inner = torch.from_numpy(((pixels > 8) & (pixels < SIZE_PX - 8)).all(1))
+    torch.testing.assert_close(2 * with_spacious[inner], alone[inner])

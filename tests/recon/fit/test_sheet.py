@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from avatar3d.template import SHEET
 from recon.fit.sheet import start_sheet
+from recon.fit.start import start_attributes
 from tests.recon.fit.synthetic import EVERYWHERE, SIZE_PX, look, observe, scene, turned
 
 RED, GREEN = np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.7, 0.2])
@@ -78,23 +80,28 @@ def test_a_head_that_looks_ahead_keeps_its_sheet_in_the_plane_of_the_ears():
     assert not sheet.offsets[:, :2].any()
 
 
-def shoulders(valid_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """A matte of shoulders that the picture's lower edge cuts off, [S, S], and where it ends."""
-    valid = np.arange(SIZE_PX)[:, None].repeat(SIZE_PX, 1) < valid_rows
+def shoulders(slope: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A matte of shoulders that the picture's lower edge cuts off, [S, S], and the valid pixels; they
+    begin so much lower per px from the middle."""
     row, column = np.mgrid[:SIZE_PX, :SIZE_PX]
-    matte = ((np.abs(column - 48) < 40) & (row > 66) & valid).astype(np.float32)
-    return matte, valid
+    valid = row < 78
+    aside = np.abs(column - 48)
+    return ((aside < 40) & (row > 60 + slope * aside) & valid).astype(np.float32), valid
 
 
-def test_shoulders_go_on_below_the_picture():
-    matte, valid = shoulders(78)
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_shoulders_go_on_below_the_picture(slope: float):
+    """Whole even where they fill only the last rows of the picture, and those only half."""
+    matte, valid = shoulders(slope)
+    matte[77] *= 0.5
     sighting = look(observe(RED, matte, valid))
-    sheet = start_sheet(scene().template, [sighting], sighting)
+    sheet = start_sheet(scene().template, [sighting, sighting], sighting)
     pixels, _ = sighting.project(sighting.positions[sheet.anchors])
     points = scene().template.neutral_points().numpy()
     floor = points[scene().template.is_part("bust").numpy(), 1].min()
     below = (pixels[:, 1] > 78) & (points[sheet.anchors, 1] > floor)
-    inside = below & (np.abs(pixels[:, 0] - 48) < 34) & (np.abs(pixels[:, 0] - 48) > 20)
+    aside = np.abs(pixels[:, 0] - 48)
+    inside = below & (aside < 32) & (aside > 20)
     assert inside.sum() > 10
     assert sheet.continued[inside].mean() > 0.9
     assert (sheet.opacities[sheet.continued] > 0.5).all()
@@ -102,12 +109,27 @@ def test_shoulders_go_on_below_the_picture():
         sheet.colors[sheet.continued], np.tile(RED, (sheet.continued.sum(), 1)), atol=0.02
     )
     assert not sheet.continued[~below].any()
-    assert not (sheet.opacities > 0)[below & (np.abs(pixels[:, 0] - 48) > 44)].any()
+    assert not (sheet.opacities > 0)[below & (aside > 46)].any()
 
 
 def test_what_ends_above_the_pictures_edge_does_not_go_on():
-    """A head cut out of its picture, with nothing at the lower edge."""
-    matte, valid = shoulders(78)
-    matte[72:] = 0
+    """Somebody cut out of their picture, with nothing at the lower edge."""
+    matte, valid = shoulders()
+    matte[40:68, 8:88] = 1.0
+    matte[68:] = 0.0
     sighting = look(observe(RED, matte, valid))
-    assert not start_sheet(scene().template, [sighting], sighting).continued.any()
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    assert (sheet.opacities > 0).sum() > 20
+    assert not sheet.continued.any()
+
+
+def test_cloth_that_goes_on_teaches_nothing():
+    """It is a guess: refinement and what is filled in beside it do not count it as seen."""
+    matte, valid = shoulders()
+    sighting = look(observe(RED, matte, valid))
+    sheet = start_sheet(scene().template, [sighting], sighting)
+    start = start_attributes(scene().template, [sighting], 0)
+    continued = sheet.anchors[sheet.continued]
+    shown = sheet.anchors[(sheet.opacities > 0) & ~sheet.continued]
+    assert start.confidence.look[continued].max() < 0.1
+    assert start.confidence.look[shown].min() > 0.9
