@@ -70,9 +70,8 @@ def _inward(
     if person.all() or not person.any():
         return np.zeros_like(offsets), np.zeros(len(index), bool)
     # Between two pixels' centres the outline is half a pixel from either.
-    depth_px = np.where(
-        person, distance_transform_edt(person) - 0.5, 0.5 - distance_transform_edt(~person)
-    )
+    inside, outside = (np.asarray(distance_transform_edt(mask)) for mask in (person, ~person))
+    depth_px = np.where(person, inside - 0.5, 0.5 - outside)
     down, right = np.gradient(depth_px)
     rotations = sighting.rotations[index]
     means = sighting.positions[index] + np.einsum("mij,mj->mi", rotations, offsets)
