@@ -20,14 +20,21 @@ def _half_seen() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _joined(seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    template, _ = scene.scene()
-    zeros = torch.zeros(template.count, 3)
     colors = torch.where(seen[:, None], SEEN, FILLED).expand(-1, 3).contiguous()
-    attributes = Attributes(
-        zeros, torch.zeros(template.count, 4), zeros, torch.zeros(template.count), colors
-    )
+    return _filled_in(colors, seen), colors
+
+
+def _filled_in(colors: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Colours [N, 3] after the joining, where those in `seen` [N] are known, without light."""
+    template, _ = scene.scene()
     look = torch.where(seen, 1.0, 0.05)[:, None]
-    return without_seams(template, attributes, look, torch.ones(template.count, 3)).colors, colors
+    shade = torch.ones(template.count, 3)
+    return without_seams(template, _attributes(colors), look, shade).colors
+
+
+def _attributes(colors: torch.Tensor) -> Attributes:
+    zeros = torch.zeros_like(colors)
+    return Attributes(zeros, torch.zeros(len(colors), 4), zeros, torch.zeros(len(colors)), colors)
 
 
 def test_the_edge_becomes_a_gradient_and_the_front_stays():
@@ -60,12 +67,7 @@ def test_what_goes_on_has_the_seen_skins_detail():
     shown = seen | (template.is_part("face") & ~side)
     freckles = torch.rand(template.count, generator=torch.Generator().manual_seed(0)) < 0.3
     colors = torch.where((shown & freckles)[:, None], SEEN - 0.15, SEEN).expand(-1, 3).contiguous()
-    zeros = torch.zeros(template.count, 3)
-    attributes = Attributes(
-        zeros, torch.zeros(template.count, 4), zeros, torch.zeros(template.count), colors
-    )
-    look = torch.where(shown, 1.0, 0.05)[:, None]
-    after = without_seams(template, attributes, look, torch.ones(template.count, 3)).colors
+    after = _filled_in(colors, shown)
     far = side & ~shown & (beyond < -0.02)
     assert far.sum() > 10
     assert after[far].mean(1).std() > 0.02
@@ -80,12 +82,7 @@ def test_a_brow_is_no_detail_that_goes_on():
     pores = 0.01 * torch.randn(template.count, 1, generator=torch.Generator().manual_seed(0))
     brow = shown & points[:, 1].abs().lt(0.006)
     colors = (torch.where(brow[:, None], 0.2, SEEN) + pores).expand(-1, 3).contiguous()
-    zeros = torch.zeros(template.count, 3)
-    attributes = Attributes(
-        zeros, torch.zeros(template.count, 4), zeros, torch.zeros(template.count), colors
-    )
-    look = torch.where(shown, 1.0, 0.05)[:, None]
-    after = without_seams(template, attributes, look, torch.ones(template.count, 3)).colors
+    after = _filled_in(colors, shown)
     cheek = side & ~shown & (beyond < -0.02)
     assert cheek.sum() > 10
     assert 0.002 < after[cheek].mean(1).std() < 0.03
@@ -97,11 +94,7 @@ def test_what_goes_on_is_what_one_sees_whatever_the_light_there():
     template, _ = scene.scene()
     side, seen, beyond = _half_seen()
     shade = torch.where(seen[:, None], 1.0, 0.6).expand(-1, 3)
-    zeros = torch.zeros(template.count, 3)
-    colors = torch.full((template.count, 3), 0.5)
-    attributes = Attributes(
-        zeros, torch.zeros(template.count, 4), zeros, torch.zeros(template.count), colors
-    )
+    attributes = _attributes(torch.full((template.count, 3), 0.5))
     look = torch.where(seen, 1.0, 0.05)[:, None]
     after = without_seams(template, attributes, look, shade).colors * shade
     far = side & ~seen & (beyond < -0.03)
