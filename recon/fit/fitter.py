@@ -17,6 +17,7 @@ from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.template import Template, make_template
 from recon.fit.config import RefineConfig
 from recon.fit.eyes import with_whole_eyes
+from recon.fit.hues import with_even_hues
 from recon.fit.lids import with_lids, with_opaque_eyes
 from recon.fit.light import shading
 from recon.fit.observation import (
@@ -143,7 +144,8 @@ def finished(
     """
     template = avatar.template
     still = avatar.gaussians(ExpressionCode.neutral()).means
-    attributes = without_strays(template, still, avatar.attributes, len(codes.coefficients))
+    attributes = with_even_hues(template, avatar.attributes)
+    attributes = without_strays(template, still, attributes, len(codes.coefficients))
     shade = torch.from_numpy(shading(start.light, start.normals.numpy(), template.lit.numpy()))
     attributes = without_seams(template, attributes, look, shade)
     attributes = with_plain_back(template, attributes, look, shade)
