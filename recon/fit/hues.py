@@ -12,15 +12,13 @@ import numpy as np
 import torch
 
 from avatar3d.avatar import Attributes
-from avatar3d.template import SHEET, SKIN, Template
+from avatar3d.template import SKIN, Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.neighbours import neighbours
 from render.metrics.sharpness import LUMA
 
 _NEIGHBOURS = 16  # about a centimetre
-_CLOTH_Y = -0.11  # head frame, metres
-# How far a hue may be from its surroundings', in colour less brightness; cloth has patterns.
-_HAIR, _CLOTH = 0.03, 0.06
+_MOST = 0.03  # how far a hue may be from its surroundings', in colour less brightness
 
 
 def with_even_hues(template: Template, attributes: Attributes) -> Attributes:
@@ -32,9 +30,7 @@ def with_even_hues(template: Template, attributes: Attributes) -> Attributes:
     brightness = (colors @ luma)[:, None]
     hue = colors - brightness
     usual = np.median(hue[neighbours(places, _NEIGHBOURS)], axis=1)
-    cloth = (template.layer[index] == SHEET).numpy() & (places[:, 1] < _CLOTH_Y)
-    most = np.where(cloth, _CLOTH, _HAIR)[:, None]
-    even = usual + np.clip(hue - usual, -most, most)
+    even = usual + np.clip(hue - usual, -_MOST, _MOST)
     even += brightness - (even @ luma)[:, None]
     result = attributes.colors.clone()
     result[index] = torch.from_numpy(even.clip(0.0, MAX_ALBEDO)).to(result)

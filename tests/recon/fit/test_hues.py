@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from avatar3d.avatar import Attributes
-from avatar3d.template import SHEET, SKIN
+from avatar3d.template import SKIN
 from recon.fit.hues import with_even_hues
 from render.metrics.sharpness import LUMA
 from tests.recon.fit.synthetic import scene
@@ -32,14 +32,12 @@ def test_leaves_of_green_and_violet_become_strands():
     template = scene().template
     before = BROWN + noise(3).clamp(-0.15, 0.15)
     after = evened(before)
-    hair = (template.layer != SKIN) & ~(
-        (template.layer == SHEET) & (template.neutral_points()[:, 1] < -0.11)
-    )
+    hair = template.layer != SKIN
     hue = (after - brightness(after)[:, None])[hair]
     assert hue.std(0).max() < 0.035
     assert (before - brightness(before)[:, None])[hair].std(0).max() > 0.06
     torch.testing.assert_close(brightness(after)[hair], brightness(before)[hair], atol=5e-3, rtol=0)
-    assert torch.equal(after[~(template.layer != SKIN)], before[~(template.layer != SKIN)])
+    assert torch.equal(after[~hair], before[~hair])
 
 
 def test_brighter_and_darker_strands_stay_as_they_are():
