@@ -97,14 +97,9 @@ def fit_avatar(
     unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
     avatar = replace(unrefined, attributes=refined.attributes, basis=refined.basis)
     with torch.no_grad():
-        few = a_few(range(len(observations)))
-        codes = ExpressionCode(*(value[list(few)] for value in refined.codes))
-        placed = look_at(
-            [observations[index] for index in few],
-            template,
-            binding,
-            replace(tracking, codes=codes),
-        )
+        few = list(a_few(range(len(observations))))
+        refined_few = replace(tracking, codes=refined.codes.at(torch.tensor(few)))
+        placed = look_at([observations[frame] for frame in few], template, binding, refined_few)
         avatar = finished(avatar, start, look, refined.codes, placed)
     if landmarks is not None:
         tracking = calibrate(tracking, landmarks, refined.codes)

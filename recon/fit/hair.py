@@ -19,9 +19,7 @@ from recon.fit.observation import Sighting, in_picture, sample
 _STEP_M = 0.0025
 _MAX_M = 0.055
 _MIN_M = -0.02  # the tracked skull, which no landmark pins, may be larger than the person's
-_TYPICAL_M = (
-    0.005  # where no silhouette speaks: close-cropped, as most heads are behind their faces
-)
+_TYPICAL_M = 0.005  # where no silhouette speaks; 9 mm made heads too wide in other poses
 _SILHOUETTE_COSINE = 0.3
 _TRUST_TYPICAL = 0.003  # against 1 for an anchor at a silhouette
 _SMOOTHNESS = 0.15

@@ -20,6 +20,7 @@ from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
 from recon.fit.observation import Sighting, sample
 
 _PARTS = ("scalp", "neck", "bust")
+_SEEN = 0.5  # of the confidence in an anchor's colour
 _REACH = 2.8  # standard deviations: tails of many Gaussians add up
 _MOST_M = 0.008  # the hull is seen from few sides: the rest of what is farther out stays
 _FAR = 0.08  # of the picture's side: so far out it is another pose's
@@ -30,19 +31,18 @@ def within_outline(
     attributes: Attributes,
     look: np.ndarray,
     sightings: Sequence[Sighting],
-    seen: float = 0.5,
 ) -> Attributes:
     """Attributes whose unseen hair, neck and bust are moved in until their tails end where the person
     does, by 8 mm at most.
 
     Each Gaussian moves in the plane of a frame's picture, away from the nearest outline; over several
     frames by the mean of what those ask for that show an outline about it, since hair swings.
-    look: [N] confidence in the anchors' colours, 0..1; below `seen` an anchor is unseen. sightings:
-    in the poses that the attributes were fitted in.
+    look: [N] confidence in the anchors' colours, 0..1. sightings: in the poses that the attributes
+    were fitted in.
     """
     layer = template.layer.numpy()
     part = template.is_part(*_PARTS).numpy() | (layer == HAIR_INNER) | (layer == HAIR_OUTER)
-    index = np.flatnonzero(part & (look < seen))
+    index = np.flatnonzero(part & (look < _SEEN))
     offsets = attributes.offsets[index].double().numpy()
     turned = quaternion_to_matrix(
         torch.nn.functional.normalize(attributes.rotations[index], dim=-1)

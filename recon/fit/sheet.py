@@ -48,8 +48,8 @@ def start_sheet(
     offsets, turned = _toward_the_head(template, reference, anchors)
     continued = np.zeros(len(anchors), bool)
     if keep.sum() > 20:
-        points = template.neutral_points().numpy()[anchors]
-        hidden = np.where(~keep & (~watched.any(0) | (~known & (opacity > 0.35))))[0]
+        points, seen = template.neutral_points().numpy()[anchors], watched.any(0)
+        hidden = np.where(~keep & (~seen | (~known & (opacity > _NOBODY))))[0]
         distance, near = nearest(points[keep], points[hidden], 6)
         reach = np.where(points[hidden, 1] < -0.115, 0.05, 0.02)
         behind = _covered_by_head(reference, anchors[hidden])
@@ -61,7 +61,6 @@ def start_sheet(
         offsets[filled] = (0.0, 0.0, -_BEHIND_M)
         keep[filled] = True
         below, above = _about_the_lower_edge(template, sightings, anchors)
-        seen = watched.any(0)
         # At the very edge, where colours are mixtures, the matte alone tells that somebody is there.
         told = above & seen & (keep | (opacity < _NOBODY))
         continued, source = _column_above(points, told, keep, below & ~seen & ~keep)
