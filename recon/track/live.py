@@ -49,6 +49,7 @@ ASSUMED_DISTANCE_M = 0.65  # of a user from the camera: tells the focal length w
 FOCAL_RANGE = (0.75, 4.0)  # of the picture's longer side
 CALIBRATION_FRAMES = 10  # of those seen while calibrating, evenly spread
 CALIBRATION_TURN_RAD = 0.35  # frames turned farther from the camera teach no neutral
+CALIBRATION_STIR = 0.15  # nor those whose jaw and lids are so much farther from rest than others'
 LONGEST_STEP_S = 0.05
 BROKEN = 0.12  # mean miss over the pupils' distance at which a frame is solved afresh
 
@@ -105,7 +106,7 @@ class LiveSolver:
         self._face = self._mean_face
         if self._identity is not None:
             self._face = self._mean_face.of_person(self._identity)
-        self._collected: list[np.ndarray] = []
+        self._collected: list[tuple[np.ndarray, float]] = []
         self._calibrated = self.settings.calibration_s <= 0
         self._seen_s = 0.0
         self._focal_px: float | None = None
@@ -200,15 +201,21 @@ class LiveSolver:
         assert self._focal_px is not None
         self._seen_s += step_s
         if self._turn_rad() < CALIBRATION_TURN_RAD:
-            self._collected.append(observed_px[self._face.landmarks])
+            stir = float(self._state.code[_STIRRING].sum())
+            self._collected.append((observed_px[self._face.landmarks], stir))
         if self._seen_s < self.settings.calibration_s or len(self._collected) < 3:
             return "calibrating"
-        count = min(CALIBRATION_FRAMES, len(self._collected))
-        spread = np.linspace(0, len(self._collected) - 1, count).round().astype(int)
+        usable = [px for px, _ in self._collected]
+        if self.settings.resting:
+            # Who speaks or blinks meanwhile would have an open mouth or narrow eyes as neutral.
+            stillest = min(stir for _, stir in self._collected)
+            usable = [px for px, stir in self._collected if stir <= stillest + CALIBRATION_STIR]
+        count = min(CALIBRATION_FRAMES, len(usable))
+        spread = np.linspace(0, len(usable) - 1, count).round().astype(int)
         self._face = person_at_rest(
             self._mean_face,
             self._prior,
-            [self._collected[index] for index in spread],
+            [usable[index] for index in spread],
             self._focal_px,
             resting=self.settings.resting,
             identity=self._identity,
@@ -393,6 +400,7 @@ def live_prior(face: LinearFace, names: tuple[str, ...], settings: CodePriorSett
 # stretched so that the second is shut.
 BLINK_FROM, BLINK_SHUT = 0.5, 0.7
 _BLINKS = [ARKIT_INDEX[name] for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+_STIRRING = [ARKIT_INDEX["jawOpen"], *_BLINKS]  # what moves in a face that is told to rest
 
 
 def close_fully(code: Float[np.ndarray, " E"]) -> Float[np.ndarray, " E"]:

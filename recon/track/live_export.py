@@ -24,7 +24,7 @@ from avatar3d.animation.smoothing import (
     coefficient_cutoffs,
 )
 from avatar3d.cli import run_script
-from avatar3d.codes import ExpressionCode
+from avatar3d.codes import ARKIT_INDEX, ExpressionCode
 from avatar3d.files import atomic_output
 from avatar3d.heads import HeadModel, load_head
 from avatar3d.heads.skinning import HEAD, NECK
@@ -91,6 +91,7 @@ def live_model(head: HeadModel, settings: LiveSettings | None = None) -> dict[st
             "calibration_s": settings.calibration_s,
             "calibration_frames": live.CALIBRATION_FRAMES,
             "calibration_turn_rad": live.CALIBRATION_TURN_RAD,
+            "calibration_stir": live.CALIBRATION_STIR,
             "calibration_rounds": neutral.ROUNDS,
             "identity_weight": neutral.IDENTITY_WEIGHT,
             "offset_sigma_m": neutral.OFFSET_SIGMA_M,
@@ -130,6 +131,7 @@ def port_vectors(head: HeadModel, frames: int = VECTOR_FRAMES, seed: int = 5) ->
     identity = torch.from_numpy(rng.normal(0, 0.7, head.identity_count)).float()
     resting = min(30, frames)
     codes.coefficients[:resting] = 0.0
+    codes.coefficients[4:9, ARKIT_INDEX["jawOpen"]] = 0.6  # said something before all was learned
     rest = ExpressionCode.neutral(resting)
     codes.head_rotation[:resting] = rest.head_rotation
     seen = head.landmarks(identity, codes).double().numpy()

@@ -95,7 +95,7 @@ def test_webcam_and_microphone_move_the_avatar_on_a_static_host(
         page.get_by_role("button", name="Webcam").click()
         page.get_by_text("The avatar follows you").wait_for(timeout=120_000)
         page.wait_for_function(
-            f"avatar3d.viewer.avatars[0].code.coefficients[{JAW_OPEN}] > 0.25", timeout=120_000
+            f"avatar3d.viewer.avatars[0].code.coefficients[{JAW_OPEN}] > 0.35", timeout=120_000
         )
         page.get_by_role("button", name="Stop the webcam").dispatch_event("click")
         assert page.evaluate("() => Math.max(...avatar3d.viewer.avatars[0].code.coefficients)") == 0

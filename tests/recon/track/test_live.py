@@ -135,6 +135,23 @@ def test_an_expression_is_called_by_its_name(names: tuple[str, ...]) -> None:
         assert abs(code[ARKIT_INDEX[name]] - 0.8) < 0.3
 
 
+@pytest.mark.parametrize("names", [("jawOpen",), ("eyeBlinkLeft", "eyeBlinkRight")])
+def test_who_speaks_or_blinks_while_the_face_is_learned_is_at_rest_in_the_other_frames(
+    names: tuple[str, ...],
+) -> None:
+    """Ten of sixteen frames are not at rest: their mean would be a neutral half open, half shut."""
+    solver = LiveSolver(HEAD, LiveSettings(calibration_s=0.4, focal_px=FOCAL_PX))
+    codes = ExpressionCode.neutral(16)
+    for name in names:
+        codes.coefficients[2:12, ARKIT_INDEX[name]] = 0.7
+    assert follow(solver, seen(codes))[-1].status == "tracked"
+    rests = follow(solver, seen(showing(10)), 1.0)[-1].code.coefficients
+    moves = follow(solver, seen(showing(10, **dict.fromkeys(names, 0.7))), 2.0)
+    for name in names:
+        assert rests[ARKIT_INDEX[name]] < 0.1
+        assert moves[-1].code.coefficients[ARKIT_INDEX[name]] > 0.5
+
+
 def test_a_turned_head_turns_as_much() -> None:
     solver = calibrated()
     for yaw in (-0.7, 0.4, 0.7):

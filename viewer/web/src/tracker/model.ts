@@ -48,8 +48,8 @@ export interface Model {
 const NUMBERS = [
   'NOISE_M', 'OUTLIER_M', 'TURN_NOISE', 'FACING', 'AVERTED', 'HIDDEN_WEIGHT', 'IRIS_HIDDEN_M', 'IRIS_SEEN_M',
   'GAP_NOISE_M', 'GAP_NOISE_SHARE', 'INDEPENDENT_GAPS', 'damping', 'pivot_rounds', 'max_turn', 'steps', 'settled',
-  'calibration_s', 'calibration_frames', 'calibration_turn_rad', 'calibration_rounds', 'identity_weight',
-  'offset_sigma_m', 'shrink_frames', 'pupils_m', 'assumed_distance_m', 'broken', 'blink_from', 'blink_shut',
+  'calibration_s', 'calibration_frames', 'calibration_turn_rad', 'calibration_stir', 'calibration_rounds',
+  'identity_weight', 'offset_sigma_m', 'shrink_frames', 'pupils_m', 'assumed_distance_m', 'broken', 'blink_from', 'blink_shut',
   'side_from_rad', 'side_to_rad', 'hold_s', 'fade_s', 'blend_s', 'longest_step_s', 'waist_below_neck_m',
   'reference_yaw_share',
 ] as const;

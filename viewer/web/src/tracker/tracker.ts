@@ -24,13 +24,14 @@ export interface TrackerOptions {
 }
 
 const BLINKS = [ARKIT_NAMES.indexOf('eyeBlinkLeft'), ARKIT_NAMES.indexOf('eyeBlinkRight')];
+const STIRRING = [ARKIT_NAMES.indexOf('jawOpen'), ...BLINKS]; // what moves in a face that is told to rest
 
 export class FaceTracker {
   private readonly rest: Code;
   private readonly smoother: CodeSmoother;
   private readonly calibrationS: number;
   private face!: Face;
-  private collected!: Float64Array[];
+  private collected!: { px: Float64Array; stir: number }[];
   private calibrated!: boolean;
   private seenS!: number;
   private focal!: number | null;
@@ -124,10 +125,15 @@ export class FaceTracker {
     if (this.calibrated) return 'tracked';
     const { model, collected } = this;
     this.seenS += stepS;
-    if (this.turn() < model.constants.calibration_turn_rad) collected.push(observed);
+    const stir = STIRRING.reduce((sum, index) => sum + this.current!.code[index]!, 0);
+    if (this.turn() < model.constants.calibration_turn_rad) collected.push({ px: observed, stir });
     if (this.seenS < this.calibrationS || collected.length < 3) return 'calibrating';
-    const count = Math.min(model.constants.calibration_frames, collected.length);
-    const frames = Array.from({ length: count }, (_, i) => collected[roundHalfEven((i * (collected.length - 1)) / (count - 1))]!);
+    // Who speaks or blinks meanwhile would have an open mouth or narrow eyes as neutral.
+    const most = Math.min(...collected.map((frame) => frame.stir)) + model.constants.calibration_stir;
+    const usable = collected.filter((frame) => frame.stir <= most);
+    const count = Math.min(model.constants.calibration_frames, usable.length);
+    const spread = (i: number) => (count > 1 ? roundHalfEven((i * (usable.length - 1)) / (count - 1)) : 0);
+    const frames = Array.from({ length: count }, (_, i) => usable[spread(i)]!.px);
     this.face = personAtRest(model, frames, focal);
     this.collected = [];
     this.calibrated = true;
