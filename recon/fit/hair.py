@@ -2,7 +2,9 @@
 
 A point above the scalp that falls outside a frame's matte is no hair: the largest height that the
 frames allow is the visual hull along the anchor's normal (Laurentini 1994). Only anchors near a
-silhouette know their height from it; the others take it from their neighbours.
+silhouette know their height from it; the others take it from their neighbours. Beside a forehead the
+outline is that of the skull farther back: there it tells of the temple that hair is no higher, not how
+high.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
 from recon.fit.membrane import membrane
@@ -21,6 +24,7 @@ _MAX_M = 0.055
 _MIN_M = -0.02  # the tracked skull, which no landmark pins, may be larger than the person's
 _TYPICAL_M = 0.005  # where no silhouette speaks; 9 mm made heads too wide in other poses
 _SILHOUETTE_COSINE = 0.3
+_OWN_OUTLINE_M = 0.004  # another part of the head is nearer to the outline than the anchor by more
 _TRUST_TYPICAL = 0.003  # against 1 for an anchor at a silhouette
 _SMOOTHNESS = 0.15
 # The layers lie within the hull, not on it: a Gaussian is as thick as its scale.
@@ -60,7 +64,17 @@ def _outline(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.nd
     # A matte that ends at the picture's edge tells nothing about the hair beyond it.
     known = in_picture(sighting.observation, pixels, border_px=2.0)
     aslant = np.abs(sighting.facing(positions, normals)) < _SILHOUETTE_COSINE
-    return reached, aslant & known & (reached < _MAX_M - _STEP_M)
+    own = reached - _off_the_head(sighting, pixels, positions) < _OWN_OUTLINE_M
+    return reached, aslant & known & own & (reached < _MAX_M - _STEP_M)
+
+
+def _off_the_head(sighting: Sighting, pixels: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """How far [M] pixels [M, 2] lie from the bare head in the picture, metres at `positions` [M, 3];
+    negative within it."""
+    head = np.isfinite(sighting.depth)
+    beyond = np.asarray(distance_transform_edt(~head)) - np.asarray(distance_transform_edt(head))
+    _, distance_m = sighting.project(positions)
+    return sample(beyond.astype(np.float32), pixels) * distance_m / sighting.K[0, 0]
 
 
 def _reach(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:

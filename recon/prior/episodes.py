@@ -36,7 +36,7 @@ from recon.track.frames import OWN, track_frames
 from recon.track.support import track_support
 from recon.training.device import moved
 
-FORMAT = 3  # raise it when a start is made otherwise: a prior is taught by stored ones
+FORMAT = 4  # raise it when a start is made otherwise: a prior is taught by stored ones
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Episode:
     """One person as few frames start them, and how they look in others."""
 
     person: str
+    head: str  # name of the model it is made on
     start: Start
     identity: Tensor  # [I]
     camera: Camera
@@ -101,6 +102,7 @@ def make_episode(
     asked = np.stack([clip.landmarks[index] for index in queries])
     return Episode(
         person=person,
+        head=head.name,
         start=start,
         identity=tracking.identity,
         camera=tracking.camera.resized(EVAL_PX, EVAL_PX),
@@ -145,7 +147,7 @@ def save_episode(episode: Episode, path: Path) -> None:
     for kind, views in (("support", episode.support), ("queries", episode.queries)):
         for field in View.__dataclass_fields__:
             tensors[f"{kind}.{field}"] = torch.stack([getattr(view, field) for view in views])
-    facts = {"format": str(FORMAT), "person": episode.person}
+    facts = {"format": str(FORMAT), "person": episode.person, "head": episode.head}
     with atomic_output(path) as beside:
         save_file({name: value.contiguous() for name, value in tensors.items()}, str(beside), facts)
 
@@ -177,6 +179,7 @@ def load_episode(path: Path) -> Episode:
 
     return Episode(
         person=facts["person"],
+        head=facts["head"],
         start=Start(
             Attributes(**group("attributes")),
             Confidence(**group("confidence")),

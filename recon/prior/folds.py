@@ -73,7 +73,7 @@ def train_folds(
         if kind == "linear":
             save_linear(learn(mine, folder / "fits", head), output, facts)
         else:
-            run = train(mine, config, head, folder / f"fold_{fold}.checkpoint.safetensors")
+            run = train(mine, config, (head,), folder / f"fold_{fold}.checkpoint.safetensors")
             facts |= {"config": asdict(config), "loss": float(np.mean(run.losses[-200:]))}
             save_prior(averaged(run), output, facts)
         print(f"wrote {output} in {time.perf_counter() - started:.0f} s", flush=True)

@@ -50,7 +50,7 @@ def make_episodes(
                 prepared = cached_clip(clip.path, protocol)
                 digest = hash_clip(clip.path)
                 for index, support in enumerate(supports(prepared, int(digest[:8], 16))):
-                    path = folder / f"{clip.person}-{digest[:12]}-{index}.safetensors"
+                    path = folder / f"{clip.person}-{head.name}-{digest[:12]}-{index}.safetensors"
                     if path.exists():
                         continue
                     queries = thinned(prepared.test, QUERIES)

@@ -15,7 +15,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from avatar3d.cli import run_script
 from avatar3d.errors import UserError
-from avatar3d.heads import load_head
+from avatar3d.heads import HeadModel, load_head
 from avatar3d.template import LEVELS, Template, make_template
 from recon.fit.config import RefineConfig
 from recon.prior.episodes import Episode, coarser, episode_files, load_episode, person_of, tinted
@@ -91,12 +91,13 @@ class Run:
 def train(
     files: Sequence[Path],
     config: TrainConfig,
-    head: str = "default",
+    heads: Sequence[str] = ("default",),
     checkpoint: Path | None = None,
     begin: Prior | None = None,
     log: Path | None = None,
 ) -> Run:
-    """Train on `files`; goes on from `checkpoint` where there is one, else from `begin`."""
+    """Train on `files`, made on any of `heads`; goes on from `checkpoint` where there is one, else
+    from `begin`. Synthetic people who are made when drawn have the first of the heads."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch % world:
         raise UserError(
@@ -108,8 +109,9 @@ def train(
     run = _new_run(begin or untrained(), config, device)
     if checkpoint is not None and checkpoint.exists():
         _load(run, checkpoint, config)
-    template = make_template(load_head(head), config.anchors)
-    people = _People(files, config, head, template)
+    models = [load_head(head) for head in heads]
+    templates = {head.name: make_template(head, config.anchors) for head in models}
+    people = _People(files, config, models[0], templates[models[0].name])
     writer = _writer(log) if rank == 0 else None
     started, begun = time.perf_counter(), run.step
     with ahead(_draws(people, config, begun, rank, world), depth=2) as drawn:
@@ -117,7 +119,7 @@ def train(
             losses = []
             for _ in range(rank, config.batch, world):
                 episode, rng = next(drawn)
-                losses.append(_learn(run.prior, episode, template, rng, config))
+                losses.append(_learn(run.prior, episode, templates, rng, config))
             loss = _share(run, losses, config.batch, world)
             _step(run, config)
             run.losses.append(loss)
@@ -174,9 +176,19 @@ def averaged(run: Run) -> Prior:
 
 
 def _learn(
-    prior: Prior, episode: Episode, template, rng: np.random.Generator, config: TrainConfig
+    prior: Prior,
+    episode: Episode,
+    templates: Mapping[str, Template],
+    rng: np.random.Generator,
+    config: TrainConfig,
 ) -> float:
     """Add one episode's gradients to the parameters' own; its loss."""
+    if episode.head not in templates:
+        raise UserError(
+            f"an episode of {episode.person} is made on the head {episode.head!r}, and training "
+            f"knows {', '.join(templates)}; name it with --head"
+        )
+    template = templates[episode.head]
     device = prior.steps.look.device
     gain = torch.from_numpy(1 + rng.uniform(-config.tint, config.tint, 3)).float()
     episode = tinted(coarser(episode, config.anchors), gain).on(device)
@@ -246,7 +258,7 @@ class _People:
     """Whom the episodes show: filmed people and synthetic ones, each kind as often as wanted."""
 
     def __init__(
-        self, files: Sequence[Path], config: TrainConfig, head: str, template: Template
+        self, files: Sequence[Path], config: TrainConfig, head: HeadModel, template: Template
     ) -> None:
         self._config = config
         synthetic = [file for file in files if person_of(file).startswith(SYNTHETIC)]
@@ -296,11 +308,11 @@ def _draw(by_person: list[list[Path]], rng: np.random.Generator) -> Episode:
     return load_episode(own[rng.integers(len(own))])
 
 
-def _stream(config: TrainConfig, head: str, template: Template) -> EpisodeStream:
+def _stream(config: TrainConfig, head: HeadModel, template: Template) -> EpisodeStream:
     """Synthetic people without end."""
     from recon.prior.synthetic.episodes import EpisodeStream
 
-    return EpisodeStream(config.seed, template, load_head(head), kept=config.synthetic_people)
+    return EpisodeStream(config.seed, template, head, kept=config.synthetic_people)
 
 
 def _save(run: Run, path: Path, config: TrainConfig) -> None:
@@ -342,7 +354,7 @@ def main(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     hold_out: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
-    head: str = "default",
+    head: tuple[str, ...] = ("default",),
     begin: str | None = None,
     log: Path | None = None,
     config: TrainConfig = TrainConfig(),
@@ -355,7 +367,7 @@ def main(
         output: The prior's file.
         hold_out: People who are left out.
         only: Prefixes of the people to train on; all where none is given.
-        head: The head that the episodes were made on.
+        head: The heads that the episodes were made on, one or several.
         begin: A prior to begin with.
         log: Folder for TensorBoard.
         config: Settings.
@@ -378,6 +390,7 @@ def main(
             "episodes": len(files),
             "people": len({person_of(file) for file in files}),
             "held_out": len(hold_out),
+            "heads": [Path(name).name for name in head],
             "config": asdict(config),
             "begin": begin and Path(begin).name,
             "loss": float(np.mean(run.losses[-200:])),

@@ -63,6 +63,14 @@ def test_more_matte_more_hair():
     assert means[0] < means[1] < means[2]
 
 
+@pytest.mark.parametrize("thickness_px", [2, 4, 6])
+def test_hair_is_nowhere_higher_than_a_helmet_is_thick(thickness_px: int):
+    """Anchors before and behind the widest place of the head are seen edge-on far inside its
+    outline: how far off that is from them is no height."""
+    heights = hair_heights(scene().template, [helmet(thickness_px)])[hair()]
+    assert heights.max() < thickness_px / PX_PER_M + 2 * STEP_M
+
+
 def test_only_scalp_and_hair_have_a_height():
     template = scene().template
     heights = hair_heights(template, [helmet(5)])

@@ -52,6 +52,7 @@ def episode(shots: int = 2, name: str = "nobody") -> Episode:
     )
     return Episode(
         person=name,
+        head=template.head.name,
         start=start_attributes(template, sightings, 0, 0.1),
         identity=torch.zeros(0),
         camera=scene.CAMERA,

@@ -16,11 +16,15 @@ from safetensors import safe_open
 
 from avatar3d.avatar import Avatar
 from avatar3d.errors import UserError
+from avatar3d.heads import load_head
+from avatar3d.template import make_template
 from recon.prior.episodes import coarser, load_episode, save_episode
+from recon.prior.synthetic.episodes import synthetic_episode
 from recon.prior.train import TrainConfig, averaged, train
 from recon.prior.weights import load_prior, read_prior, save_prior
 from tests.recon.fit import synthetic as scene
 from tests.recon.prior.synthetic import episode
+from tests.support.data import data_file
 
 CONFIG = TrainConfig(
     steps=4, batch=2, queries=1, anchors=scene.COUNT, refined_share=0.3, refine_steps=3,
@@ -75,7 +79,9 @@ def test_synthetic_files_are_drawn_as_often_as_asked(monkeypatch: pytest.MonkeyP
     template = scene.scene().template
 
     def share(wanted: float, files: list[Path]) -> float:
-        people = module._People(files, replace(CONFIG, synthetic_share=wanted), "default", template)
+        people = module._People(
+            files, replace(CONFIG, synthetic_share=wanted), template.head, template
+        )
         names = [str(people.draw(step, np.random.default_rng(step))) for step in range(400)]
         return float(np.mean([name.startswith("synthetic") for name in names]))
 
@@ -192,3 +198,24 @@ def test_a_batch_that_processes_cannot_share_is_refused(
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UserError, match="multiple of the processes"):
         train(files, CONFIG)
+
+
+def test_an_episode_of_a_head_that_training_was_not_told_of_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ada-other-0.safetensors"
+    save_episode(replace(episode(1, "ada"), head="other"), path)
+    with pytest.raises(UserError, match=r"made on the head 'other'.*--head"):
+        train([path], CONFIG)
+
+
+def test_one_prior_learns_from_episodes_of_two_heads(files: list[Path], tmp_path: Path) -> None:
+    """A batch of both has the gradients of each on its own template."""
+    ict = data_file("mesh/ict/ict_facekit_packed.npz")
+    head = load_head(ict)
+    other = synthetic_episode(3, make_template(head, scene.COUNT), head, size_px=128, queries=1)
+    path = tmp_path / "synthetic3-ict-0.safetensors"
+    save_episode(other, path)
+    config = replace(CONFIG, steps=1, refined_share=0.0, synthetic_share=0.5)
+    losses = train([files[0], path], config, ("default", str(ict))).losses
+    assert np.isfinite(losses).all()
+    with pytest.raises(UserError, match="made on the head 'ict'"):
+        train([path], CONFIG)
