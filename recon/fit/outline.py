@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -23,6 +24,7 @@ _PARTS = ("scalp", "neck", "bust")
 _SEEN = 0.5  # of the confidence in an anchor's colour
 _REACH = 2.8  # standard deviations: tails of many Gaussians add up
 _MOST_M = 0.008  # the hull is seen from few sides: the rest of what is farther out stays
+_NOTCH = 0.012  # of the picture's side: narrower gaps between strands are no outline
 _FAR = 0.08  # of the picture's side: so far out it is another pose's
 
 
@@ -66,7 +68,7 @@ def _inward(
     observation = sighting.observation
     # Beyond the picture's edge the person may go on: there is no outline, and shoulders that stand
     # out beside it may lie there.
-    person = (observation.matte > 0.5) | ~observation.valid
+    person = _closed((observation.matte > 0.5) | ~observation.valid)
     if person.all() or not person.any():
         return np.zeros_like(offsets), np.zeros(len(index), bool)
     # Between two pixels' centres the outline is half a pixel from either.
@@ -85,3 +87,12 @@ def _inward(
     size = observation.size_px
     told = ((pixels >= 0) & (pixels < size)).all(1) & (room_px > -_FAR * size)
     return np.where(told, np.clip(lacking, 0.0, _MOST_M), 0.0)[:, None] * inward, told
+
+
+def _closed(person: np.ndarray) -> np.ndarray:
+    """A mask without holes and notches: from a hole's edge inward would be the way out of the person."""
+    radius = max(1, round(_NOTCH * len(person)))
+    width = 2 * radius + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    # OpenCV takes what lies beyond the picture as whatever changes nothing.
+    return cv2.morphologyEx(person.astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0

@@ -2,7 +2,8 @@
 
 Where the photograph shows skin, refinement makes the hair before it transparent, all but the dots
 that happen to look like hair from there. From aside they stand off the head with nothing around.
-Of shoulders that rise and sink from frame to frame dots are left above them.
+Of shoulders that rise and sink from frame to frame dots are left above them. Single pieces of a scalp
+stand above it where the outline asked for hair that was not there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar import Attributes
-from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, Template
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
 from recon.fit.neighbours import neighbours
 
 _NEIGHBOURS = 8
@@ -22,6 +23,7 @@ _COMPANY = 0.35  # mean opacity around an anchor of hair that has nothing odd, i
 _FRAMES = 6  # so many more frames see half as much of it as wisps that are there
 _CLOTH_COMPANY = 0.3  # of the sheet below the chin, where nothing is as thin as a wisp
 _CLOTH_Y = -0.11  # head frame, metres
+_SCALP_STEP_M = 0.003
 _ROUNDS = 2  # those at the rim of a cloud of dots are alone when the rim is gone
 
 
@@ -47,5 +49,21 @@ def without_strays(
     logits = torch.logit(torch.from_numpy(opacity), eps=1e-4).to(attributes.opacity_logits)
     lowered = torch.from_numpy(hair | cloth) & (logits < attributes.opacity_logits)
     return replace(
-        attributes, opacity_logits=torch.where(lowered, logits, attributes.opacity_logits)
+        attributes,
+        offsets=_even_scalp(template, attributes.offsets),
+        opacity_logits=torch.where(lowered, logits, attributes.opacity_logits),
     )
+
+
+def _even_scalp(template: Template, offsets: Tensor) -> Tensor:
+    """No piece of the skull's skin much higher than most about it."""
+    scalp = template.is_part("scalp") & (template.layer == SKIN)
+    index = torch.where(scalp)[0]
+    if len(index) <= _NEIGHBOURS:
+        return offsets
+    near = neighbours(template.neutral_points()[index].numpy(), _NEIGHBOURS)
+    heights = offsets[index, 2]
+    most = heights[torch.from_numpy(near)].median(1).values + _SCALP_STEP_M
+    even = offsets.clone()
+    even[index, 2] = torch.minimum(heights, most)
+    return even

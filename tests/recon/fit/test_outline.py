@@ -131,3 +131,19 @@ def test_frames_that_show_an_outline_are_heard_alike():
     pixels, _ = tight.project(tight.positions)
     inner = torch.from_numpy(((pixels > 8) & (pixels < SIZE_PX - 8)).all(1))
     torch.testing.assert_close(2 * with_spacious[inner], alone[inner])
+
+
+def test_a_hole_at_the_rim_is_no_outline():
+    """Nothing moves outward because the matte has a hole beneath it."""
+    template = scene().template
+    bare = bare_head()
+    holed = bare.copy()
+    rows, columns = np.where(bare > 0)
+    top = rows[columns == SIZE_PX // 2].min()
+    holed[top + 2 : top + 4, SIZE_PX // 2 - 1 : SIZE_PX // 2 + 1] = 0
+    before = attributes()
+    moved = [
+        within_outline(template, before, UNSEEN, [look(observe(BROWN, matte))]).offsets
+        for matte in (bare, holed)
+    ]
+    torch.testing.assert_close(*moved, atol=5e-4, rtol=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from avatar3d.avatar import Attributes
-from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN
 from recon.fit.strays import without_strays
 from tests.recon.fit import synthetic as scene
 
@@ -15,8 +15,9 @@ def _cleaned(positions: torch.Tensor, logits: torch.Tensor, frame_count: int = 1
     zeros = torch.zeros(template.count, 3)
     attributes = Attributes(zeros, torch.zeros(template.count, 4), zeros, logits, zeros)
     cleaned = without_strays(template, positions, attributes, frame_count)
-    for name in ("offsets", "rotations", "log_scales", "colors"):
+    for name in ("rotations", "log_scales", "colors"):
         assert getattr(cleaned, name) is getattr(attributes, name)
+    assert torch.equal(cleaned.offsets, attributes.offsets)
     return cleaned.opacity_logits
 
 
@@ -77,3 +78,18 @@ def test_more_frames_lower_less():
     points = template.neutral_points()
     one, eight, many = (_cleaned(points, logits, count).sigmoid().sum() for count in (1, 8, 32))
     assert one < eight < many <= logits.sigmoid().sum()
+
+
+def test_one_piece_of_scalp_above_the_others_comes_down_and_a_raised_scalp_stays():
+    template, _ = scene.scene()
+    scalp = torch.where(template.is_part("scalp") & (template.layer == SKIN))[0]
+    zeros = torch.zeros(template.count, 3)
+    offsets = zeros.clone()
+    offsets[scalp, 2] = 0.01  # a bald head, larger than the mesh
+    offsets[scalp[5]] = torch.tensor([0.001, 0.002, 0.02])
+    logits = torch.full((template.count,), 3.0)
+    attributes = Attributes(offsets, torch.zeros(template.count, 4), zeros, logits, zeros)
+    cleaned = without_strays(template, template.neutral_points(), attributes, 1).offsets
+    assert cleaned[scalp[5], 2] < 0.014
+    offsets[scalp[5], 2] = cleaned[scalp[5], 2]
+    assert torch.equal(cleaned, offsets)
