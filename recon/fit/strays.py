@@ -3,11 +3,12 @@
 Where the photograph shows skin, refinement makes the hair before it transparent, all but the dots
 that happen to look like hair from there. From aside they stand off the head with nothing around.
 Of shoulders that rise and sink from frame to frame dots are left above them. Single pieces of a scalp
-stand above it where the outline asked for hair that was not there.
+stand above it, or are clouds as wide as a finger, where the outline asked for hair that was not there.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ _COMPANY = 0.35  # mean opacity around an anchor of hair that has nothing odd, i
 _FRAMES = 6  # so many more frames see half as much of it as wisps that are there
 _CLOTH_COMPANY = 0.3  # of the sheet below the chin, where nothing is as thin as a wisp
 _CLOTH_Y = -0.11  # head frame, metres
-_SCALP_STEP_M = 0.003
+_SCALP_STEP_M, _SCALP_WIDER = 0.003, 1.2
 _ROUNDS = 2  # those at the rim of a cloud of dots are alone when the rim is gone
 
 
@@ -48,22 +49,23 @@ def without_strays(
         opacity = np.where(hair | cloth, opacity * company, opacity)
     logits = torch.logit(torch.from_numpy(opacity), eps=1e-4).to(attributes.opacity_logits)
     lowered = torch.from_numpy(hair | cloth) & (logits < attributes.opacity_logits)
-    return replace(
-        attributes,
-        offsets=_even_scalp(template, attributes.offsets),
-        opacity_logits=torch.where(lowered, logits, attributes.opacity_logits),
+    attributes = replace(
+        attributes, opacity_logits=torch.where(lowered, logits, attributes.opacity_logits)
     )
+    return _with_even_scalp(template, attributes)
 
 
-def _even_scalp(template: Template, offsets: Tensor) -> Tensor:
-    """No piece of the skull's skin much higher than most about it."""
+def _with_even_scalp(template: Template, attributes: Attributes) -> Attributes:
+    """No piece of the skull's skin much higher or wider than most about it."""
     scalp = template.is_part("scalp") & (template.layer == SKIN)
     index = torch.where(scalp)[0]
     if len(index) <= _NEIGHBOURS:
-        return offsets
-    near = neighbours(template.neutral_points()[index].numpy(), _NEIGHBOURS)
-    heights = offsets[index, 2]
-    most = heights[torch.from_numpy(near)].median(1).values + _SCALP_STEP_M
-    even = offsets.clone()
-    even[index, 2] = torch.minimum(heights, most)
-    return even
+        return attributes
+    near = torch.from_numpy(neighbours(template.neutral_points()[index].numpy(), _NEIGHBOURS))
+    heights, scales = attributes.offsets[index, 2], attributes.log_scales[index]
+    highest = heights[near].median(1).values + _SCALP_STEP_M
+    widest = scales[near].median(1).values + math.log(_SCALP_WIDER)
+    offsets, log_scales = attributes.offsets.clone(), attributes.log_scales.clone()
+    offsets[index, 2] = torch.minimum(heights, highest)
+    log_scales[index] = torch.minimum(scales, widest)
+    return replace(attributes, offsets=offsets, log_scales=log_scales)

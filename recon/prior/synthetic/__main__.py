@@ -44,7 +44,8 @@ def write_episodes(
     head = load_head(head_name)
     stream = EpisodeStream(seed, make_template(head, anchors), head, size_px)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"synthetic{stream.seed_of(n)}-{n:08d}.safetensors" for n in range(count)]
+    names = [f"synthetic{stream.seed_of(n)}-{head.name}-{n:08d}" for n in range(count)]
+    files = [folder / f"{name}.safetensors" for name in names]
     mine = range(count)[part[0] :: part[1]]
     with progress("synthetic episodes", len(mine)) as step:
         for number in mine:
