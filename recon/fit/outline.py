@@ -90,7 +90,7 @@ def _inward(
 
 
 def _closed(person: np.ndarray) -> np.ndarray:
-    """A mask without holes and notches: from a hole's edge inward would be the way out of the person."""
+    """A mask without holes and notches, from whose edges inward would be the way out of the person."""
     radius = max(1, round(_NOTCH * len(person)))
     width = 2 * radius + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
