@@ -32,7 +32,7 @@ from recon.fit.shots import Shots
 from recon.fit.start import Start
 from recon.fit.steps import Regularity, Steps
 from recon.fit.target import BACKGROUNDS
-from recon.fit.texture import texture_energy
+from recon.fit.texture import agreement, coarse_grey, texture_energy
 from render.losses import photometric_loss
 from render.rasterize import rasterize
 
@@ -103,7 +103,8 @@ def refine(
         loss = photometric_loss(rendering.colors, shot.picture, config.ssim_weight)
         alpha_loss = ((rendering.alpha - shot.matte).abs() * shot.weight).sum()
         texture = (texture_energy(rendering.colors) - shot.texture).abs()
-        texture_loss = (texture * shot.texture_weight).sum()
+        agreed = agreement(coarse_grey(rendering.colors.detach()), shot.coarse)
+        texture_loss = (texture * shot.texture_weight * agreed).sum()
         total = loss + config.alpha_weight * alpha_loss + texture_weight * texture_loss
         total.backward()
         model.step(decay)

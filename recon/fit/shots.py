@@ -13,7 +13,7 @@ from torch import Tensor
 from avatar3d.camera import Camera
 from recon.fit.observation import Observation
 from recon.fit.target import BACKGROUNDS, person_target
-from recon.fit.texture import texture_energy, texture_weight
+from recon.fit.texture import coarse_grey, texture_energy, texture_weight
 from render.losses import PreparedTarget
 
 _STRIDE = 8  # px of the detail between places where a close-up may be centred
@@ -27,6 +27,7 @@ class Shot(NamedTuple):
     weight: Tensor  # [S, S], sums to 1 over the valid pixels
     texture: Tensor  # [s, s], `texture_energy` of the picture
     texture_weight: Tensor  # [s, s], sums to 1
+    coarse: Tensor  # [s, s], `coarse_grey` of the picture
     camera: Camera
     background: Tensor  # [3]
 
@@ -88,13 +89,14 @@ def _shot(observation: Observation, camera: Camera, backdrop: int) -> Shot:
     background = BACKGROUNDS[backdrop]
     picture = person_target(observation, background)
     matte, device = torch.from_numpy(observation.matte), camera.K.device
-    texture = texture_energy(torch.from_numpy(picture.pixels).view(picture.shape))
+    pixels = torch.from_numpy(picture.pixels).view(picture.shape)
     return Shot(
         picture=picture,
         matte=matte.to(device),
         weight=(valid / valid.sum()).to(device),
-        texture=texture.to(device),
+        texture=texture_energy(pixels).to(device),
         texture_weight=texture_weight(matte, valid).to(device),
+        coarse=coarse_grey(pixels).to(device),
         camera=camera,
         background=torch.tensor(background, device=device),
     )

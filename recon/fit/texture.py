@@ -18,6 +18,7 @@ from render.metrics.sharpness import LUMA
 _WINDOW_PX, _STRIDE_PX = 9, 3
 # So far from what is not the person: at the outline, energy would be made of specks before it.
 _MARGIN_PX = 3
+_DISAGREEMENT = 0.06  # of a window's mean grey: as hair's light and dark strands lie apart
 _LUMA = torch.tensor(LUMA)
 
 
@@ -26,6 +27,20 @@ def texture_energy(picture: Tensor) -> Tensor:
     grey = picture @ _LUMA.to(picture.device)
     neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return _windows((neighbours - 4 * grey[1:-1, 1:-1]).abs())
+
+
+def coarse_grey(picture: Tensor) -> Tensor:
+    """The grey picture [H, W, 3] in the same windows, [h, w]."""
+    return _windows((picture @ _LUMA.to(picture.device))[1:-1, 1:-1])
+
+
+def agreement(coarse: Tensor, wanted: Tensor) -> Tensor:
+    """How much detail a picture may be asked for that is `coarse` where `wanted` was, 0..1, [h, w].
+
+    Hair that swings is in no place in the mean of many frames. There is nothing to put the detail on,
+    and asked for it comes out as flecks.
+    """
+    return torch.exp(-(((coarse - wanted) / _DISAGREEMENT) ** 2))
 
 
 def texture_weight(matte: Tensor, weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon.fit.config import RefineConfig
-from recon.fit.texture import texture_energy, texture_weight
+from recon.fit.texture import agreement, coarse_grey, texture_energy, texture_weight
 
 
 def _stripes(size_px: int, shift_px: int = 0) -> torch.Tensor:
@@ -53,6 +53,20 @@ def test_its_gradient_gives_back_contrast(seed, strength):
     inside = slice(6, 26)
     deviation = faint.detach()[inside, inside].std()
     assert sharper[inside, inside].std() > deviation
+
+
+def test_lost_detail_is_asked_for_and_strands_in_another_place_are_not():
+    fine, blurred = 0.3 + 0.4 * _stripes(64), torch.full((64, 64, 3), 0.5)
+    lost = agreement(coarse_grey(blurred), coarse_grey(fine))
+    assert lost.shape == texture_energy(fine).shape
+    assert lost.min() > 0.8
+    strands = 0.4 + 0.2 * ((torch.arange(64) // 16) % 2).float()
+    strands = strands.expand(64, 64)[..., None].repeat(1, 1, 3)
+    swung = strands.roll(16, dims=1)
+    apart = agreement(coarse_grey(swung), coarse_grey(strands))
+    assert apart.min() < 0.01
+    assert apart.mean() < 0.3
+    assert (agreement(coarse_grey(strands), coarse_grey(strands)) == 1).all()
 
 
 def test_windows_at_the_outline_and_beside_the_person_weigh_nothing():
