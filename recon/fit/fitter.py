@@ -31,7 +31,7 @@ from recon.fit.outline import within_outline
 from recon.fit.refine import refine
 from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
-from recon.fit.strays import without_strays
+from recon.fit.strays import with_even_scalp, without_strays
 from recon.fit.teeth import with_own_mouth, with_plain_teeth
 from recon.fit.unseen_back import with_plain_back
 from recon.fit.unseen_hair import with_hair_all_round
@@ -141,6 +141,7 @@ def finished(
     still = avatar.gaussians(ExpressionCode.neutral()).means
     attributes = with_even_hues(template, avatar.attributes)
     attributes = without_strays(template, still, attributes, len(codes.coefficients))
+    attributes = with_even_scalp(template, attributes)
     shade = torch.from_numpy(shading(start.light, start.normals.numpy(), template.lit.numpy()))
     attributes = without_seams(template, attributes, look, shade)
     attributes = with_plain_back(template, attributes, look, shade)

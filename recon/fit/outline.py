@@ -24,7 +24,7 @@ _PARTS = ("scalp", "neck", "bust")
 _SEEN = 0.5  # of the confidence in an anchor's colour
 _REACH = 2.8  # standard deviations: tails of many Gaussians add up
 _MOST_M = 0.008  # the hull is seen from few sides: the rest of what is farther out stays
-_NOTCH = 0.012  # of the picture's side: narrower gaps between strands are no outline
+_NOTCH = 0.012  # of the picture's side: a gap less than twice as wide is no outline
 _FAR = 0.08  # of the picture's side: so far out it is another pose's
 
 
@@ -90,9 +90,9 @@ def _inward(
 
 
 def _closed(person: np.ndarray) -> np.ndarray:
-    """A mask without holes and notches, from whose edges inward would be the way out of the person."""
+    """A mask without small holes and notches, from whose edges inward would lead out of the person."""
     radius = max(1, round(_NOTCH * len(person)))
     width = 2 * radius + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    # OpenCV takes what lies beyond the picture as whatever changes nothing.
+    # So narrow a gap before the picture's edge is closed as well: nothing bounds it there.
     return cv2.morphologyEx(person.astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar import Attributes
-from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
+from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, Template
 from recon.fit.neighbours import neighbours
 
 _NEIGHBOURS = 8
@@ -49,16 +49,17 @@ def without_strays(
         opacity = np.where(hair | cloth, opacity * company, opacity)
     logits = torch.logit(torch.from_numpy(opacity), eps=1e-4).to(attributes.opacity_logits)
     lowered = torch.from_numpy(hair | cloth) & (logits < attributes.opacity_logits)
-    attributes = replace(
+    return replace(
         attributes, opacity_logits=torch.where(lowered, logits, attributes.opacity_logits)
     )
-    return _with_even_scalp(template, attributes)
 
 
-def _with_even_scalp(template: Template, attributes: Attributes) -> Attributes:
-    """No piece of the skull's skin much higher or wider than most about it."""
-    scalp = template.is_part("scalp") & (template.layer == SKIN)
-    index = torch.where(scalp)[0]
+def with_even_scalp(template: Template, attributes: Attributes) -> Attributes:
+    """Attributes without a piece of the skull's skin that is much higher or wider than those about it.
+
+    Offsets and scales are held to the lower median of the nearest ones, and a little more.
+    """
+    index = torch.where(template.is_part("scalp"))[0]
     if len(index) <= _NEIGHBOURS:
         return attributes
     near = torch.from_numpy(neighbours(template.neutral_points()[index].numpy(), _NEIGHBOURS))

@@ -17,8 +17,9 @@ from safetensors import safe_open
 from avatar3d.avatar import Avatar
 from avatar3d.errors import UserError
 from avatar3d.heads import load_head
-from avatar3d.template import make_template
-from recon.prior.episodes import coarser, load_episode, save_episode
+from avatar3d.template import Template, make_template
+from recon.prior.episodes import Episode, coarser, load_episode, save_episode
+from recon.prior.meta import Judge
 from recon.prior.synthetic.episodes import synthetic_episode
 from recon.prior.train import TrainConfig, averaged, train
 from recon.prior.weights import load_prior, read_prior, save_prior
@@ -207,15 +208,27 @@ def test_an_episode_of_a_head_that_training_was_not_told_of_is_refused(tmp_path:
         train([path], CONFIG)
 
 
-def test_one_prior_learns_from_episodes_of_two_heads(files: list[Path], tmp_path: Path) -> None:
-    """A batch of both has the gradients of each on its own template."""
+def test_one_prior_learns_from_episodes_of_two_heads(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of both, each judged on its own head's template."""
+    import recon.prior.train as module
+
     ict = data_file("mesh/ict/ict_facekit_packed.npz")
     head = load_head(ict)
     other = synthetic_episode(3, make_template(head, scene.COUNT), head, size_px=128, queries=1)
     path = tmp_path / "synthetic3-ict-0.safetensors"
     save_episode(other, path)
+    judged = []
+
+    def judge(episode: Episode, template: Template) -> Judge:
+        judged.append((episode.head, template.head.name))
+        return Judge(episode, template)
+
+    monkeypatch.setattr(module, "Judge", judge)
     config = replace(CONFIG, steps=1, refined_share=0.0, synthetic_share=0.5)
     losses = train([files[0], path], config, ("default", str(ict))).losses
+    assert sorted(judged) == [("default", "default"), ("ict", "ict")]
     assert np.isfinite(losses).all()
     with pytest.raises(UserError, match="made on the head 'ict'"):
         train([path], CONFIG)
