@@ -13,7 +13,7 @@ from recon.fit.observation import Sighting, in_picture, sample
 
 _ASIDE = (0.26, 0.45)  # sines of the angle between gaze and camera: 15 to 27 degrees
 _MAX_MOVE_M = 0.12
-_SKULL_Y = -0.1  # head frame, metres: above it the sheet turns with the skull alone
+_SKULL_Y = -0.05  # head frame, metres: above it the sheet turns with the skull alone
 _EDGE = 0.06  # of the picture's side: what ends so near to its lower edge is cut off by it
 _COLUMN_M = 0.012  # twice the anchors' distance where they are fewest
 _OF_A_COLUMN = 6
