@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
 from recon.fit.membrane import membrane
-from recon.fit.observation import Sighting, in_picture, sample
+from recon.fit.observation import Sighting, in_picture, sample, signed_distance
 
 _STEP_M = 0.0025
 _MAX_M = 0.055
@@ -71,10 +70,9 @@ def _outline(sighting: Sighting, anchors: np.ndarray) -> tuple[np.ndarray, np.nd
 def _off_the_head(sighting: Sighting, pixels: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """How far [M] pixels [M, 2] lie from the bare head in the picture, metres at `positions` [M, 3];
     negative within it."""
-    head = np.isfinite(sighting.depth)
-    beyond = np.asarray(distance_transform_edt(~head)) - np.asarray(distance_transform_edt(head))
+    beyond = -signed_distance(np.isfinite(sighting.depth)).astype(np.float32)
     _, distance_m = sighting.project(positions)
-    return sample(beyond.astype(np.float32), pixels) * distance_m / sighting.K[0, 0]
+    return sample(beyond, pixels) * distance_m / sighting.K[0, 0]
 
 
 def _reach(sighting: Sighting, anchors: np.ndarray) -> np.ndarray:

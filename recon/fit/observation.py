@@ -189,6 +189,17 @@ def sample(image: np.ndarray, points_px: np.ndarray) -> np.ndarray:
     return upper * (1 - wy) + lower * wy
 
 
+def signed_distance(mask: Bool[np.ndarray, "S S"]) -> Float[np.ndarray, "S S"]:
+    """Pixels from each pixel's centre to the mask's outline, positive inside; where there is no
+    outline, the picture's diagonal."""
+    if mask.all() or not mask.any():
+        far = float(np.hypot(*mask.shape))
+        return np.full(mask.shape, far if mask.all() else -far)
+    inside, outside = (np.asarray(distance_transform_edt(m)) for m in (mask, ~mask))
+    # Between two pixels' centres the outline is half a pixel from either.
+    return np.where(mask, inside - 0.5, 0.5 - outside)
+
+
 def in_picture(
     observation: Observation, points_px: np.ndarray, border_px: float = 1.0
 ) -> np.ndarray:

@@ -13,18 +13,17 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 
 from avatar3d.avatar import Attributes
 from avatar3d.geometry import quaternion_to_matrix
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, Template
-from recon.fit.observation import Sighting, sample
+from recon.fit.observation import Sighting, sample, signed_distance
 
 _PARTS = ("scalp", "neck", "bust")
 _SEEN = 0.5  # of the confidence in an anchor's colour
 _REACH = 2.8  # standard deviations: tails of many Gaussians add up
 _MOST_M = 0.008  # the hull is seen from few sides: the rest of what is farther out stays
-_NOTCH = 0.012  # of the picture's side: a gap less than twice as wide is no outline
+_HOLE = 0.03  # of the picture's side: a square as wide is as large as a hole that is no outline
 _FAR = 0.08  # of the picture's side: so far out it is another pose's
 
 
@@ -68,12 +67,10 @@ def _inward(
     observation = sighting.observation
     # Beyond the picture's edge the person may go on: there is no outline, and shoulders that stand
     # out beside it may lie there.
-    person = _closed((observation.matte > 0.5) | ~observation.valid)
+    person = _without_holes(observation.matte > 0.5) | ~observation.valid
     if person.all() or not person.any():
         return np.zeros_like(offsets), np.zeros(len(index), bool)
-    # Between two pixels' centres the outline is half a pixel from either.
-    inside, outside = (np.asarray(distance_transform_edt(mask)) for mask in (person, ~person))
-    depth_px = np.where(person, inside - 0.5, 0.5 - outside)
+    depth_px = signed_distance(person)
     down, right = np.gradient(depth_px)
     rotations = sighting.rotations[index]
     means = sighting.positions[index] + np.einsum("mij,mj->mi", rotations, offsets)
@@ -89,10 +86,13 @@ def _inward(
     return np.where(told, np.clip(lacking, 0.0, _MOST_M), 0.0)[:, None] * inward, told
 
 
-def _closed(person: np.ndarray) -> np.ndarray:
-    """A mask without small holes and notches, from whose edges inward would lead out of the person."""
-    radius = max(1, round(_NOTCH * len(person)))
-    width = 2 * radius + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    # So narrow a gap before the picture's edge is closed as well: nothing bounds it there.
-    return cv2.morphologyEx(person.astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0
+def _without_holes(person: np.ndarray) -> np.ndarray:
+    """A mask without small holes and cracks, from whose edges inward would lead out of the person."""
+    hole = _HOLE * len(person)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~person).astype(np.uint8))
+    small = stats[:, cv2.CC_STAT_AREA] < hole**2
+    small[0] = False  # the person
+    crack = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    # The border is a background that closing must not reach across.
+    padded = np.pad(person | small[labels], 2).astype(np.uint8)
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, crack)[2:-2, 2:-2] > 0

@@ -57,7 +57,8 @@ def without_strays(
 def with_even_scalp(template: Template, attributes: Attributes) -> Attributes:
     """Attributes without a piece of the skull's skin that is much higher or wider than those about it.
 
-    Offsets and scales are held to the lower median of the nearest ones, and a little more.
+    Offsets are held to the lower median of the nearest ones and a little more, scales to that of the
+    nearest ones' widest axes, however they are turned.
     """
     index = torch.where(template.is_part("scalp"))[0]
     if len(index) <= _NEIGHBOURS:
@@ -65,8 +66,8 @@ def with_even_scalp(template: Template, attributes: Attributes) -> Attributes:
     near = torch.from_numpy(neighbours(template.neutral_points()[index].numpy(), _NEIGHBOURS))
     heights, scales = attributes.offsets[index, 2], attributes.log_scales[index]
     highest = heights[near].median(1).values + _SCALP_STEP_M
-    widest = scales[near].median(1).values + math.log(_SCALP_WIDER)
+    widest = scales.amax(1)[near].median(1).values + math.log(_SCALP_WIDER)
     offsets, log_scales = attributes.offsets.clone(), attributes.log_scales.clone()
     offsets[index, 2] = torch.minimum(heights, highest)
-    log_scales[index] = torch.minimum(scales, widest)
+    log_scales[index] = torch.minimum(scales, widest[:, None])
     return replace(attributes, offsets=offsets, log_scales=log_scales)

@@ -208,8 +208,9 @@ class LiveSolver:
         usable = [px for px, _ in self._collected]
         if self.settings.resting:
             # Who speaks or blinks meanwhile would have an open mouth or narrow eyes as neutral.
-            stillest = min(stir for _, stir in self._collected)
-            usable = [px for px, stir in self._collected if stir <= stillest + CALIBRATION_STIR]
+            # Against the third stillest: one frame, or two, may be measured wrongly.
+            still = sorted(stir for _, stir in self._collected)[2]
+            usable = [px for px, stir in self._collected if stir <= still + CALIBRATION_STIR]
         count = min(CALIBRATION_FRAMES, len(usable))
         spread = np.linspace(0, len(usable) - 1, count).round().astype(int)
         self._face = person_at_rest(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
 
 from avatar3d.template import SHEET
-from recon.fit.observation import in_picture, sample
+from recon.fit.observation import in_picture, sample, signed_distance
 from tests.recon.fit.synthetic import EVERYWHERE, SIZE_PX, disc, look, observe, scene, turned
 
 
@@ -100,3 +102,18 @@ def test_shut_lips_hide_teeth_and_open_ones_show_them():
     assert teeth.sum() > 5
     assert shut[teeth].mean() > 0.6
     assert opened[teeth].mean() < 0.4
+
+
+@given(arrays(bool, (7, 9)))
+def test_the_signed_distance_is_the_distance_to_the_other_side(mask: np.ndarray):
+    """Against every pair of pixels; one more pixel is half a pixel beyond the outline."""
+    found = signed_distance(mask)
+    assert ((found > 0) == mask).all()
+    np.testing.assert_allclose(signed_distance(~mask), -found)
+    if mask.all() or not mask.any():
+        assert (np.abs(found) >= 9).all()
+        return
+    places = np.argwhere(np.ones_like(mask))
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    other = np.where(mask.ravel()[None] != mask.ravel()[:, None], apart, np.inf).min(1)
+    np.testing.assert_allclose(np.abs(found).ravel(), other - 0.5, atol=1e-6)

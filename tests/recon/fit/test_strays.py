@@ -97,3 +97,21 @@ def test_one_piece_of_scalp_above_the_others_or_wider_is_as_they_are_and_a_raise
     assert (cleaned.log_scales[scalp[9], :2] < -4.8).all()
     log_scales[scalp[9]] = cleaned.log_scales[scalp[9]]
     assert torch.equal(cleaned.log_scales, log_scales)
+
+
+def test_a_wide_piece_of_scalp_is_found_however_it_is_turned():
+    """A thin axis where the others have a wide one is no reason to pass, nor the reverse to change."""
+    template, _ = scene.scene()
+    scalp = torch.where(template.is_part("scalp"))[0]
+    log_scales = torch.full((template.count, 3), -5.0)
+    log_scales[:, 2] = -7.0
+    turned, wide = scalp[5], scalp[9]
+    log_scales[turned] = torch.tensor([-7.0, -5.0, -5.0])
+    log_scales[wide] = torch.tensor([-7.0, -5.0, -4.0])
+    zeros, logits = torch.zeros(template.count, 3), torch.full((template.count,), 3.0)
+    given = Attributes(zeros, torch.zeros(template.count, 4), log_scales, logits, zeros)
+    cleaned = with_even_scalp(template, given).log_scales
+    assert cleaned[wide, 2] < -4.7
+    assert torch.equal(cleaned[wide, :2], log_scales[wide, :2])
+    cleaned[wide] = log_scales[wide]
+    assert torch.equal(cleaned, log_scales)

@@ -152,6 +152,16 @@ def test_who_speaks_or_blinks_while_the_face_is_learned_is_at_rest_in_the_other_
         assert moves[-1].code.coefficients[ARKIT_INDEX[name]] > 0.5
 
 
+def test_one_frame_stiller_than_the_user_ever_is_does_not_become_the_neutral() -> None:
+    """Whose mouth is always a little open is at rest so; a single other frame is a wrong one."""
+    solver = LiveSolver(HEAD, LiveSettings(calibration_s=0.4, focal_px=FOCAL_PX))
+    codes = showing(16, jawOpen=0.6)
+    codes.coefficients[7] = 0.0
+    assert follow(solver, seen(codes))[-1].status == "tracked"
+    rests = follow(solver, seen(showing(10, jawOpen=0.6)), 1.0)[-1].code.coefficients
+    assert rests[ARKIT_INDEX["jawOpen"]] < 0.1
+
+
 def test_a_turned_head_turns_as_much() -> None:
     solver = calibrated()
     for yaw in (-0.7, 0.4, 0.7):

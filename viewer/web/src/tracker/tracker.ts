@@ -129,7 +129,9 @@ export class FaceTracker {
     if (this.turn() < model.constants.calibration_turn_rad) collected.push({ px: observed, stir });
     if (this.seenS < this.calibrationS || collected.length < 3) return 'calibrating';
     // Who speaks or blinks meanwhile would have an open mouth or narrow eyes as neutral.
-    const most = Math.min(...collected.map((frame) => frame.stir)) + model.constants.calibration_stir;
+    // Against the third stillest: one frame, or two, may be measured wrongly.
+    const still = collected.map((frame) => frame.stir).sort((a, b) => a - b)[2]!;
+    const most = still + model.constants.calibration_stir;
     const usable = collected.filter((frame) => frame.stir <= most);
     const count = Math.min(model.constants.calibration_frames, usable.length);
     const spread = (i: number) => (count > 1 ? roundHalfEven((i * (usable.length - 1)) / (count - 1)) : 0);
