@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -193,7 +194,7 @@ def signed_distance(mask: Bool[np.ndarray, "S S"]) -> Float[np.ndarray, "S S"]:
     """Pixels from each pixel's centre to the mask's outline, positive inside; where there is no
     outline, the picture's diagonal."""
     if mask.all() or not mask.any():
-        far = float(np.hypot(*mask.shape))
+        far = math.hypot(*mask.shape)
         return np.full(mask.shape, far if mask.all() else -far)
     inside, outside = (np.asarray(distance_transform_edt(m)) for m in (mask, ~mask))
     # Between two pixels' centres the outline is half a pixel from either.

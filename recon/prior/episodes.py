@@ -31,7 +31,7 @@ from recon.benchmark.ours import observe
 from recon.fit.fitter import look_at, most_frontal
 from recon.fit.observation import Observation
 from recon.fit.start import Confidence, Start, start_attributes
-from recon.prior.shards import SHARD_ENDING, members, read_member
+from recon.prior.shards import SHARD_ENDING, member_facts, members, read_member
 from recon.track.frames import OWN, track_frames
 from recon.track.support import track_support
 from recon.training.device import moved
@@ -154,17 +154,12 @@ def save_episode(episode: Episode, path: Path) -> None:
 
 def load_episode(path: Path) -> Episode:
     """Read what `save_episode` wrote, be it a file or within a shard."""
+    facts = episode_facts(path)
     if path.parent.is_file():
-        facts, read = read_member(path)
+        _, read = read_member(path)
     else:
         with safe_open(str(path), "pt") as file:
-            facts = file.metadata() or {}
             read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if facts.get("format") != str(FORMAT):
-        raise UserError(
-            f"{path} must be an episode of format {FORMAT}, got {json.dumps(facts)}; "
-            f"make the episodes again"
-        )
     size = read["valid"].shape[0]
 
     def group(name: str) -> dict[str, Tensor]:
@@ -196,6 +191,32 @@ def load_episode(path: Path) -> Episode:
         queries=views("queries"),
         query_codes=ExpressionCode(**group("query_codes")),
     )
+
+
+def episode_facts(path: Path) -> dict[str, str]:
+    """Its person and its head, without the episode; UserError where it is of another format."""
+    if path.parent.is_file():
+        facts = member_facts(path)
+    else:
+        with safe_open(str(path), "pt") as file:
+            facts = file.metadata() or {}
+    if facts.get("format") != str(FORMAT):
+        raise UserError(
+            f"{path} must be an episode of format {FORMAT}, got {json.dumps(facts)}; remove it "
+            f"and make the episodes again"
+        )
+    return facts
+
+
+def require_heads(files: Sequence[Path], names: Sequence[str]) -> None:
+    """UserError where an episode is made on a head that is none of these: its anchors lie elsewhere."""
+    for file in files:
+        head = episode_facts(file)["head"]
+        if head not in names:
+            raise UserError(
+                f"the episode {file.name} is made on the head {head!r}, and training knows "
+                f"{', '.join(names)}; name its head with --head or leave it out"
+            )
 
 
 def _named(prefix: str, values: dict[str, Tensor]) -> dict[str, Tensor]:

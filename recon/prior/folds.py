@@ -26,9 +26,9 @@ from safetensors import SafetensorError, safe_open
 from avatar3d.cli import run_script
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
-from recon.prior.episodes import episode_files, person_of
+from recon.prior.episodes import episode_files, person_of, require_heads
 from recon.prior.learn_linear import learn, save_linear
-from recon.prior.train import TrainConfig, averaged, train
+from recon.prior.train import TrainConfig, averaged, load_heads, train
 from recon.prior.weights import save_prior
 
 Kind = Literal["network", "linear"]
@@ -53,13 +53,17 @@ def train_folds(
     only: Sequence[int] = (),
     kind: Kind = "network",
     config: TrainConfig | None = None,
-    head: str = "default",
+    heads: Sequence[str] = ("default",),
 ) -> None:
     """Fill `folder` with fold_K.safetensors; what is there of the same plan is left as it is."""
     config = config or TrainConfig()
+    if kind == "linear" and len(heads) != 1:
+        raise UserError(f"a linear prior is of one head, got {len(heads)}; name one with --head")
+    names = [model.name for model in load_heads(heads)]
+    require_heads(files, names)
     fold_of = deal([person_of(file) for file in files], folds)
     folder.mkdir(parents=True, exist_ok=True)
-    plan = {"folds": folds, "kind": kind, "head": head, "people": _digest(fold_of),
+    plan = {"folds": folds, "kind": kind, "heads": names, "people": _digest(fold_of),
             "config": asdict(config) if kind == "network" else None}  # fmt: skip
     _keep_plan(folder / "plan.json", plan)
     for fold in only or range(folds):
@@ -71,9 +75,9 @@ def train_folds(
         facts = {"episodes": len(mine), "fold": [fold, folds], "left_out": left_out}
         started = time.perf_counter()
         if kind == "linear":
-            save_linear(learn(mine, folder / "fits", head), output, facts)
+            save_linear(learn(mine, folder / "fits", heads[0]), output, facts)
         else:
-            run = train(mine, config, (head,), folder / f"fold_{fold}.checkpoint.safetensors")
+            run = train(mine, config, heads, folder / f"fold_{fold}.checkpoint.safetensors")
             facts |= {"config": asdict(config), "loss": float(np.mean(run.losses[-200:]))}
             save_prior(averaged(run), output, facts)
         print(f"wrote {output} in {time.perf_counter() - started:.0f} s", flush=True)
@@ -140,7 +144,7 @@ def main(
     folds: int = 5,
     only: tuple[int, ...] = (),
     kind: Kind = "network",
-    head: str = "default",
+    head: tuple[str, ...] = ("default",),
     config: TrainConfig = TrainConfig(),  # noqa: B008
 ) -> None:
     """Train the folds of a leave-identities-out benchmark.
@@ -151,7 +155,7 @@ def main(
         folds: How many.
         only: Train these folds only; all where none is given.
         kind: network: the prior. linear: the cheap one, for ours-linear.
-        head: The head that the episodes were made on.
+        head: The heads that the episodes were made on, one or several; a linear prior is of one.
         config: Settings of the network's training.
     """
     if any(fold not in range(folds) for fold in only):

@@ -30,7 +30,14 @@ from avatar3d.progress import progress
 from avatar3d.template import Template, make_template
 from recon.fit.config import RefineConfig
 from recon.fit.refine import refine
-from recon.prior.episodes import Episode, coarser, episode_files, load_episode, person_of
+from recon.prior.episodes import (
+    Episode,
+    coarser,
+    episode_files,
+    load_episode,
+    person_of,
+    require_heads,
+)
 from recon.prior.linear import FORMAT, KIND, SHOTS, Line, residual, summary_of
 from recon.prior.surface import surface_of
 
@@ -42,7 +49,9 @@ FREEDOM = (0.3, 1.5)
 
 def learn(files: Sequence[Path], fits: Path, head: str = "default") -> Line:
     """The regression over the people whose episodes are in `files`."""
-    template = make_template(load_head(head), ANCHORS)
+    model = load_head(head)
+    require_heads(files, [model.name])
+    template = make_template(model, ANCHORS)
     surface = surface_of(template)
     clips = by_clip(files)
     rows: list[tuple[str, Tensor, Tensor]] = []  # person, features, residual of one photo

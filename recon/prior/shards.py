@@ -65,15 +65,21 @@ def members(shard: Path) -> list[Path]:
 
 def read_member(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of an episode that `members` named."""
+    facts, shard = member_facts(path), path.parent
+    file, prefix = _opened(shard), path.name + "/"
+    keys = [key for key in _keys(shard) if key.startswith(prefix)]
+    return facts, {key[len(prefix) :]: file.get_tensor(key) for key in keys}
+
+
+def member_facts(path: Path) -> dict[str, str]:
+    """Metadata of an episode that `members` named."""
     shard, name = path.parent, path.name
     facts = _facts(shard)
     if name not in facts:
         raise UserError(
             f"{shard} must hold the episode {name}, but does not; pack the shards again"
         )
-    file, prefix = _opened(shard), name + "/"
-    keys = [key for key in _keys(shard) if key.startswith(prefix)]
-    return facts[name], {key[len(prefix) :]: file.get_tensor(key) for key in keys}
+    return facts[name]
 
 
 def _parts(files: Sequence[Path], limit_bytes: int) -> Iterator[list[Path]]:

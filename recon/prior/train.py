@@ -30,7 +30,15 @@ from avatar3d.errors import UserError
 from avatar3d.heads import HeadModel, load_head
 from avatar3d.template import LEVELS, Template, make_template
 from recon.fit.config import RefineConfig
-from recon.prior.episodes import Episode, coarser, episode_files, load_episode, person_of, tinted
+from recon.prior.episodes import (
+    Episode,
+    coarser,
+    episode_files,
+    load_episode,
+    person_of,
+    require_heads,
+    tinted,
+)
 from recon.prior.features import anchor_features
 from recon.prior.meta import Judge, backward
 from recon.prior.prior import LearnedSteps, Prior, apply_residuals, untrained
@@ -106,10 +114,12 @@ def train(
         )
     device = _device(config)
     torch.manual_seed(config.seed)
+    models = load_heads(heads)
+    names = [head.name for head in models]
+    require_heads(files, names)
     run = _new_run(begin or untrained(), config, device)
     if checkpoint is not None and checkpoint.exists():
-        _load(run, checkpoint, config)
-    models = [load_head(head) for head in heads]
+        _load(run, checkpoint, config, names)
     templates = {head.name: make_template(head, config.anchors) for head in models}
     people = _People(files, config, models[0], templates[models[0].name])
     writer = _writer(log) if rank == 0 else None
@@ -132,10 +142,21 @@ def train(
                     recent = np.mean(run.losses[-50:])
                     print(f"{run.step} {recent:.4f} {rate:.2f} s/step", flush=True)
                 if checkpoint is not None and run.step % config.checkpoint_every == 0:
-                    _save(run, checkpoint, config)
+                    _save(run, checkpoint, config, names)
     if rank == 0 and checkpoint is not None:
-        _save(run, checkpoint, config)
+        _save(run, checkpoint, config, names)
     return run
+
+
+def load_heads(heads: Sequence[str]) -> list[HeadModel]:
+    """The heads that training is told of, by name or file; each may be told once."""
+    models = [load_head(head) for head in heads]
+    if len({head.name for head in models}) < len(models):
+        raise UserError(
+            f"the heads must differ, got {', '.join(head.name for head in models)}; name each "
+            f"once with --head"
+        )
+    return models
 
 
 def _device(config: TrainConfig) -> torch.device:
@@ -183,11 +204,6 @@ def _learn(
     config: TrainConfig,
 ) -> float:
     """Add one episode's gradients to the parameters' own; its loss."""
-    if episode.head not in templates:
-        raise UserError(
-            f"an episode of {episode.person} is made on the head {episode.head!r}, and training "
-            f"knows {', '.join(templates)}; name it with --head"
-        )
     template = templates[episode.head]
     device = prior.steps.look.device
     gain = torch.from_numpy(1 + rng.uniform(-config.tint, config.tint, 3)).float()
@@ -315,22 +331,23 @@ def _stream(config: TrainConfig, head: HeadModel, template: Template) -> Episode
     return EpisodeStream(config.seed, template, head, kept=config.synthetic_people)
 
 
-def _save(run: Run, path: Path, config: TrainConfig) -> None:
+def _save(run: Run, path: Path, config: TrainConfig, heads: Sequence[str]) -> None:
     more = {"losses": torch.tensor(run.losses, dtype=torch.float64)}
     more |= {f"steps.{name}": value for name, value in run.prior.steps._asdict().items()}
     more |= {f"averaged.{index}": value for index, value in enumerate(run.averaged)}
     modules, optimizers = {"network": run.prior.network}, {"adam": run.optimizer}
-    save_checkpoint(path, modules, optimizers, more, _settings(config))
+    save_checkpoint(path, modules, optimizers, more, _settings(config, heads))
 
 
-def _settings(config: TrainConfig) -> dict[str, Any]:
+def _settings(config: TrainConfig, heads: Sequence[str]) -> dict[str, Any]:
     """What a run that goes on must agree with; it may go on elsewhere."""
-    return {name: value for name, value in asdict(config).items() if name != "device"}
+    settings = {name: value for name, value in asdict(config).items() if name != "device"}
+    return settings | {"heads": list(heads)}
 
 
-def _load(run: Run, path: Path, config: TrainConfig) -> None:
+def _load(run: Run, path: Path, config: TrainConfig, heads: Sequence[str]) -> None:
     modules, optimizers = {"network": run.prior.network}, {"adam": run.optimizer}
-    more = load_checkpoint(path, modules, optimizers, _settings(config))
+    more = load_checkpoint(path, modules, optimizers, _settings(config, heads))
     run.losses = more["losses"].tolist()
     run.step = len(run.losses)
     with torch.no_grad():
@@ -390,7 +407,7 @@ def main(
             "episodes": len(files),
             "people": len({person_of(file) for file in files}),
             "held_out": len(hold_out),
-            "heads": [Path(name).name for name in head],
+            "heads": [model.name for model in load_heads(head)],
             "config": asdict(config),
             "begin": begin and Path(begin).name,
             "loss": float(np.mean(run.losses[-200:])),

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from avatar3d.avatar import Avatar
 from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from avatar3d.template import Template, make_template
+from recon.prior import learn_linear
 from recon.prior.episodes import Episode, coarser, load_episode, save_episode
 from recon.prior.meta import Judge
+from recon.prior.shards import members, write_shards
 from recon.prior.synthetic.episodes import synthetic_episode
 from recon.prior.train import TrainConfig, averaged, train
 from recon.prior.weights import load_prior, read_prior, save_prior
@@ -93,7 +96,9 @@ def test_synthetic_files_are_drawn_as_often_as_asked(monkeypatch: pytest.MonkeyP
         share(0.3, mixed[1:])
 
 
-def test_a_stopped_run_goes_on_bit_by_bit(files: list[Path], tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_bit_by_bit(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = train(files, CONFIG)
     checkpoint = tmp_path / "run.checkpoint.safetensors"
 
@@ -122,6 +127,10 @@ def test_a_stopped_run_goes_on_bit_by_bit(files: list[Path], tmp_path: Path) -> 
         assert torch.equal(own, same)
     with pytest.raises(UserError, match="made with others"):
         train(files, replace(CONFIG, queries=2), checkpoint=checkpoint)
+    another = replace(load_head("default"), name="another")
+    monkeypatch.setattr(module, "load_heads", lambda _: [load_head("default"), another])
+    with pytest.raises(UserError, match="made with others"):
+        train(files, CONFIG, ("default", "another"), checkpoint=checkpoint)
 
 
 @pytest.mark.slow
@@ -201,11 +210,36 @@ def test_a_batch_that_processes_cannot_share_is_refused(
         train(files, CONFIG)
 
 
-def test_an_episode_of_a_head_that_training_was_not_told_of_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_episode_of_a_head_that_training_was_not_told_of_is_refused_before_the_first_step(
+    packed: bool, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whichever process: one that failed when it draws it would leave the others waiting."""
+    import recon.prior.train as module
+
     path = tmp_path / "ada-other-0.safetensors"
     save_episode(replace(episode(1, "ada"), head="other"), path)
+    given = [*files, path]
+    if packed:
+        (shard,) = write_shards(given, tmp_path / "shards")
+        given = members(shard)
+    monkeypatch.setattr(module, "_learn", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(UserError, match=r"made on the head 'other'.*--head"):
+        train(given, CONFIG)
+    with pytest.raises(UserError, match=r"made on the head 'other'.*--head"):
+        learn_linear.learn(given, tmp_path / "fits")
+
+
+def test_an_episode_of_another_format_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    path = tmp_path / "ada-default-0.safetensors"
+    save_file({"K": torch.eye(3)}, path, {"format": "3", "person": "ada"})
+    with pytest.raises(UserError, match="format"):
         train([path], CONFIG)
+
+
+def test_a_head_is_named_once(files: list[Path]) -> None:
+    with pytest.raises(UserError, match="must differ, got default, default"):
+        train(files, CONFIG, ("default", "default"))
 
 
 def test_one_prior_learns_from_episodes_of_two_heads(
