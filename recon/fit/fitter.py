@@ -31,6 +31,7 @@ from recon.fit.outline import within_outline
 from recon.fit.refine import refine
 from recon.fit.seams import without_seams
 from recon.fit.start import Start, start_attributes
+from recon.fit.steadiness import steadiness
 from recon.fit.strays import with_even_scalp, without_strays
 from recon.fit.teeth import with_own_mouth, with_plain_teeth
 from recon.fit.unseen_back import with_plain_back
@@ -90,9 +91,11 @@ def fit_avatar(
         start = start_attributes(template, sightings, frontal, config.light_ridge)
         look = start.confidence.look
         start = with_prior(prior, template, start, sightings)
+        hidden = [sighting.behind_the_head(template) for sighting in sightings]
+        steady = steadiness(template, start.attributes, sightings, hidden)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
-        progress=progress, hidden=[sighting.behind_the_head(template) for sighting in sightings],
+        progress=progress, hidden=hidden, steady=steady,
     )  # fmt: skip
     unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
     avatar = replace(unrefined, attributes=refined.attributes, basis=refined.basis)

@@ -45,6 +45,7 @@ _EXPRESSIVE = (
 # eyeball draw lashes that turn with the gaze, and those of teeth the gap between the lips.
 _SHORT = ("eyelids", "left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth")
 _SHORT_SCALE = 1.3
+_SWINGING_SCALE = 0.8  # footprints: no narrower where frames agree on nothing
 _ELSEWHERE = 0.3  # of the face's freedom
 
 
@@ -66,6 +67,7 @@ def refine(
     config: RefineConfig,
     progress: Callable[[int, int], None] | None = None,
     hidden: Sequence[np.ndarray] | None = None,
+    steady: Tensor | None = None,
 ) -> Refined:
     """Refine attributes, expression basis and the frames' codes from a start, on the device where the
     start's attributes lie; binding, codes and camera must lie there too.
@@ -73,10 +75,11 @@ def refine(
     hidden: of each frame, a mask [N] of the anchors that stand behind the head there. They are left
     out, so that a hole in the skin shows the backdrop: seen through it, the dark back of the head is
     the cheapest way to draw a pore.
+    steady: [N, 1] how far the frames agree on an anchor (`recon.fit.steadiness`), 1 if not given.
     """
     device = start.attributes.colors.device
     shots = Shots(observations, camera, config.close_ups, config.seed)
-    model = _Model(template, start, codes, config)
+    model = _Model(template, start, codes, config, steady)
     anchors = anchors_of(binding)
     light = Light(start.light, template.lit.to(device))
     poses = [
@@ -125,7 +128,12 @@ class _Model:
     """Attributes and basis on their way from the start, with their regularity and limits."""
 
     def __init__(
-        self, template: Template, start: Start, codes: ExpressionCode, config: RefineConfig
+        self,
+        template: Template,
+        start: Start,
+        codes: ExpressionCode,
+        config: RefineConfig,
+        steady: Tensor | None,
     ) -> None:
         self.attributes = Attributes(
             *(
@@ -144,6 +152,10 @@ class _Model:
         high = torch.where(short, high.clamp(max=footprint + math.log(_SHORT_SCALE)), high)
         values, rates = self.attributes, config.learning_rates
         look, opacity, geometry = start.confidence
+        if steady is not None:
+            steady = steady.to(device)
+            opacity = opacity * steady
+            low = low + (1 - steady) * math.log(_SWINGING_SCALE / config.scale_range[0])
         # Hair and sheet are coarser than skin: they move in steps of their own size.
         coarse = footprint_m / _SKIN_FOOTPRINT_M
         reach_m = geometry * coarse.clamp(0.5, 4.0)

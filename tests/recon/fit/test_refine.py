@@ -91,6 +91,22 @@ def test_limits_hold():
     assert after.colors.min() >= 0
 
 
+def test_where_frames_disagree_nothing_is_narrowed_or_looked_through():
+    template, binding = scene()
+    observations, codes = truth()
+    steady = (torch.arange(COUNT) % 2).float()[:, None]
+    swinging = steady[:, 0] == 0
+    after = refine(
+        template, binding, start(), observations, codes, CAMERA, CONFIG, steady=steady
+    ).attributes
+    scales = after.log_scales.exp() / torch.from_numpy(start().footprint_m)[:, None]
+    before = start().attributes.opacity_logits
+    assert scales[swinging].min() > 0.79
+    assert scales[~swinging].min() < 0.5
+    assert torch.equal(after.opacity_logits[swinging], before[swinging])
+    assert not torch.equal(after.opacity_logits[~swinging], before[~swinging])
+
+
 def test_a_seed_decides_everything():
     config = replace(CONFIG, iterations=10, basis_rank=2, refine_codes=True)
     one, again = refined(config), refined(config)
