@@ -20,6 +20,7 @@ class Change(NamedTuple):
     """What shutting one eye adds."""
 
     coefficient: int
+    helpers: dict[int, float]  # coefficients that close it as well, and by which share of the blink
     colors: np.ndarray  # [N, 3]
     offsets: np.ndarray  # [N, 3] metres
 
@@ -56,10 +57,16 @@ def with_changes(avatar: Avatar, coefficients: Tensor, changes: list[Change]) ->
     mean = basis.mean.clone()
     projection = torch.zeros(width, len(changes))
     for index, change in enumerate(changes):
-        shown = float(coefficients[:, change.coefficient].median())
+        usual = coefficients.median(0).values
+        shown = float(usual[change.coefficient])
         onset = shown + _ONSET * (1.0 - shown)
+        slope = 1.0 / max(_WHOLE - onset, 0.1)
         mean[change.coefficient] = onset
-        projection[change.coefficient, index] = 1.0 / max(_WHOLE - onset, 0.1)
+        projection[change.coefficient, index] = slope
+        # Together they may shut an eye that none of them would alone.
+        for helper, share in change.helpers.items():
+            projection[helper, index] = share * slope
+            mean[change.coefficient] += share * (usual[helper] - mean[helper])
     moved = (mean - basis.mean) @ basis.projection  # what the older weights are less by
     colors, offsets = (
         torch.from_numpy(np.stack(gains).astype(np.float32))

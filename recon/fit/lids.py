@@ -49,12 +49,15 @@ _MIN_KNOWN = 30
 _BEHIND_M = 0.02  # the seam: farther back is another side of the face
 _UPPER_M = 0.002  # over the open eye's lower edge the upper lid's anchors lie
 _SEEN = 0.5  # of the confidence in a colour
+_NARROWING = ("eyeLookDown", "eyeSquint")
+_MOST_CLOSING = 0.5  # who looks down, or squints, as far as can be has open eyes still
 
 # MediaPipe's landmarks along the lower lid, from corner to corner.
 _LOWER_LIDS = {
     "Right": (33, 7, 163, 144, 145, 153, 154, 155, 133),
     "Left": (362, 382, 381, 380, 374, 373, 390, 249, 263),
 }
+_MID_LIDS = {"Right": (159, 145), "Left": (386, 374)}  # upper and lower, in the middle
 _BLINKS = {side: ARKIT_INDEX[f"eyeBlink{side}"] for side in _LOWER_LIDS}
 
 
@@ -103,7 +106,7 @@ def with_lids(avatar: Avatar, codes: ExpressionCode, look: np.ndarray) -> Avatar
             skin.colors[drawn] = skin.dark / light - shut.albedo[drawn]
             skin.offsets[drawn] = lashes.offsets - shut.offsets[drawn]
             avatar = replace(avatar, attributes=_shaped(avatar.attributes, lashes))
-        changes.append(Change(blink, skin.colors, skin.offsets))
+        changes.append(Change(blink, shut.helpers, skin.colors, skin.offsets))
     return with_changes(avatar, codes.coefficients, changes) if changes else avatar
 
 
@@ -129,6 +132,7 @@ class _Shut:
         rig = LandmarkRig(avatar.template.head, avatar.identity)
         self._seam = _lower_lid(rig, code, side)
         self._opened = _lower_lid(rig, ExpressionCode.neutral(), side)
+        self.helpers = _closing(rig, side)
         # Eyes are shut in any expression; what the basis adds in the usual one is in the way.
         usual = _and_shut(coefficients.median(0).values)
         self.albedo, self.offsets = _learned(avatar, usual)
@@ -201,6 +205,22 @@ def _lower_lid(rig: LandmarkRig, code: ExpressionCode, side: str) -> np.ndarray:
     """The lower lid's edge [K, 3] in order of x, metres."""
     edge = rig.pose(code).numpy()[list(_LOWER_LIDS[side])]
     return edge[np.argsort(edge[:, 0])]
+
+
+def _closing(rig: LandmarkRig, side: str) -> dict[int, float]:
+    """The coefficients that narrow an eye beside its blink, and by how much of what that does, 0 to
+    `_MOST_CLOSING`."""
+
+    def gap(**coefficients: float) -> float:
+        upper, lower = rig.pose(ExpressionCode.from_named(**coefficients))[list(_MID_LIDS[side]), 1]
+        return float(upper - lower)
+
+    def narrows(name: str) -> float:
+        return gap() - gap(**{f"{name}{side}": 1.0})
+
+    blink = max(narrows("eyeBlink"), 1e-6)
+    shares = {name: np.clip(narrows(name) / blink, 0.0, _MOST_CLOSING) for name in _NARROWING}
+    return {ARKIT_INDEX[f"{name}{side}"]: float(share) for name, share in shares.items()}
 
 
 def _height_over(edge: np.ndarray, points: np.ndarray) -> np.ndarray:

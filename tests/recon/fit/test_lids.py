@@ -87,6 +87,30 @@ def test_one_eye_shuts_without_the_other():
     torch.testing.assert_close(wink[right], after.gaussians(OPEN).colors[right])
 
 
+@pytest.mark.parametrize("usual", [0.0, 0.3])
+@pytest.mark.parametrize("helper", ["eyeLookDown", "eyeSquint"])
+def test_a_lowered_gaze_and_a_squint_shut_an_eye_with_half_a_blink(helper: str, usual: float):
+    """Together the lids meet; each alone leaves the eye open, and what an open eye looks like."""
+    both = {"Left": {}, "Right": {}}
+    for side, own in both.items():
+        own |= {f"eyeBlink{side}": 0.55, f"{helper}{side}": 1.0}
+    basis = with_lids(painted(), codes(**{f"{helper}Left": usual}), looked_at()).basis
+    assert basis is not None
+
+    components = basis.projection[[ARKIT_INDEX[f"eyeBlink{side}"] for side in both]].argmax(1)
+
+    def weights(**coefficients: float) -> list[float]:
+        """Of the left eye's component and the right's."""
+        code = ExpressionCode.from_named(**coefficients)
+        return basis.weights(code.coefficients)[components].tolist()
+
+    assert weights(**both["Left"])[0] > 0.5
+    assert weights(**both["Left"])[1] == 0
+    assert weights(**both["Right"])[1] > 0.5
+    for alone in ({"eyeBlinkLeft": 0.5}, {f"{helper}Left": 1.0}, {f"{helper}Left": usual}):
+        assert weights(**alone)[0] < 0.05
+
+
 @pytest.mark.parametrize("blinks", [(0.9,), (0.0, 0.9), (0.0, 0.9, 1.0)])
 def test_an_eye_that_most_frames_show_shut_keeps_what_they_show(blinks: tuple[float, ...]):
     frames = ExpressionCode.stack([ExpressionCode.from_named(eyeBlinkLeft=b) for b in blinks])
