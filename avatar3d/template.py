@@ -192,8 +192,8 @@ def _with_sheet(head: HeadModel) -> HeadModel:
     triangles = torch.cat(
         [torch.stack([a, b, c], -1).reshape(-1, 3), torch.stack([a, c, d], -1).reshape(-1, 3)]
     )
-    # Beside the eyes the sheet follows the skull, from the mouth downward more and more the bust, from
-    # the chin on it alone: shoulders must not turn with the head, hair that lies on them hardly does.
+    # Beside the eyes the sheet follows the skull, from the nose downward more and more the bust, below
+    # the chin it alone: shoulders must not turn with the head, hair that lies on them hardly does.
     skull = smoothstep(points[:, 1], -0.13, -0.05)
     weights = torch.zeros(len(points), head.skin_weights.shape[1])
     weights[:, HEAD], weights[:, ROOT] = skull, 1 - skull

@@ -14,6 +14,7 @@ from avatar3d.avatar import Avatar, ExpressionBasis
 # The lid's look takes over from this share of the way between how far the eye is usually shut and
 # shut: earlier, an iris that is still seen would be painted over.
 _ONSET, _WHOLE = 0.5, 0.9
+_USUALLY = 0.6  # shut at the most: a blink of whoever looks down must still be one
 
 
 class Change(NamedTuple):
@@ -59,14 +60,16 @@ def with_changes(avatar: Avatar, coefficients: Tensor, changes: list[Change]) ->
     for index, change in enumerate(changes):
         usual = coefficients.median(0).values
         shown = float(usual[change.coefficient])
+        # Together they may shut an eye that none of them would alone.
+        shown += sum(share * float(usual[helper]) for helper, share in change.helpers.items())
+        shown = min(shown, _USUALLY)
         onset = shown + _ONSET * (1.0 - shown)
         slope = 1.0 / max(_WHOLE - onset, 0.1)
         mean[change.coefficient] = onset
         projection[change.coefficient, index] = slope
-        # Together they may shut an eye that none of them would alone.
         for helper, share in change.helpers.items():
             projection[helper, index] = share * slope
-            mean[change.coefficient] += share * (usual[helper] - mean[helper])
+            mean[change.coefficient] -= share * mean[helper]
     moved = (mean - basis.mean) @ basis.projection  # what the older weights are less by
     colors, offsets = (
         torch.from_numpy(np.stack(gains).astype(np.float32))

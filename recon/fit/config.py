@@ -52,9 +52,10 @@ class RefineConfig:
     alpha_weight: float = 1.0
     # Sharpness .59 to .68 at 32 frames for .06 dB, as .35 did while holes in the skin were a way to
     # draw a pore. What many frames agree on is detail more surely than what one shows: at 32, .85
-    # against .45 brings .70 to .75 for .01 dB; at 8 it would cost .05.
+    # against .45 brings .70 to .75 for .01 dB, and .95 .01 more, which hair lost that is held where
+    # frames disagree; at 8 .85 would cost .05 dB.
     texture_weight: float = 0.45
-    texture_weight_of_many: float = 0.85  # from `many_frames` on
+    texture_weight_of_many: float = 0.95  # from `many_frames` on
     many_frames: int = 32
     # Colours change like their neighbours' and stay near the start; energies are means over the
     # anchors. They are for one frame, and F frames outvote them F to one: colours that match one

@@ -50,7 +50,6 @@ _BEHIND_M = 0.02  # the seam: farther back is another side of the face
 _UPPER_M = 0.002  # over the open eye's lower edge the upper lid's anchors lie
 _SEEN = 0.5  # of the confidence in a colour
 _NARROWING = ("eyeLookDown", "eyeSquint")
-_MOST_CLOSING = 0.5  # who looks down, or squints, as far as can be has open eyes still
 
 # MediaPipe's landmarks along the lower lid, from corner to corner.
 _LOWER_LIDS = {
@@ -208,19 +207,20 @@ def _lower_lid(rig: LandmarkRig, code: ExpressionCode, side: str) -> np.ndarray:
 
 
 def _closing(rig: LandmarkRig, side: str) -> dict[int, float]:
-    """The coefficients that narrow an eye beside its blink, and by how much of what that does, 0 to
-    `_MOST_CLOSING`."""
+    """The coefficients that narrow an eye beside its blink, and by how much of what that does, 0 to 1,
+    where it is half shut by one."""
+    half = {f"eyeBlink{side}": 0.5}
 
     def gap(**coefficients: float) -> float:
         upper, lower = rig.pose(ExpressionCode.from_named(**coefficients))[list(_MID_LIDS[side]), 1]
         return float(upper - lower)
 
-    def narrows(name: str) -> float:
-        return gap() - gap(**{f"{name}{side}": 1.0})
-
-    blink = max(narrows("eyeBlink"), 1e-6)
-    shares = {name: np.clip(narrows(name) / blink, 0.0, _MOST_CLOSING) for name in _NARROWING}
-    return {ARKIT_INDEX[f"{name}{side}"]: float(share) for name, share in shares.items()}
+    blink = max(gap() - gap(**half), 1e-6) / 0.5
+    shares = {
+        name: (gap(**half) - gap(**half, **{name: 1.0})) / blink
+        for name in (f"{name}{side}" for name in _NARROWING)
+    }
+    return {ARKIT_INDEX[name]: float(np.clip(share, 0.0, 1.0)) for name, share in shares.items()}
 
 
 def _height_over(edge: np.ndarray, points: np.ndarray) -> np.ndarray:

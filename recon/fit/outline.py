@@ -24,6 +24,7 @@ _SEEN = 0.5  # of the confidence in an anchor's colour
 _REACH = 2.8  # standard deviations: tails of many Gaussians add up
 _MOST_M = 0.008  # the hull is seen from few sides: the rest of what is farther out stays
 _HOLE = 0.03  # of the picture's side: a square as wide is as large as a hole that is no outline
+_RIM = np.ones((5, 5), np.uint8)  # mattes fade in the last two pixels before the picture's edge
 _FAR = 0.08  # of the picture's side: so far out it is another pose's
 
 
@@ -67,7 +68,8 @@ def _inward(
     observation = sighting.observation
     # Beyond the picture's edge the person may go on: there is no outline, and shoulders that stand
     # out beside it may lie there.
-    person = _without_holes(observation.matte > 0.5) | ~observation.valid
+    person = _without_holes(observation.matte > 0.5)
+    person |= cv2.erode(observation.valid.astype(np.uint8), _RIM) == 0
     if person.all() or not person.any():
         return np.zeros_like(offsets), np.zeros(len(index), bool)
     depth_px = signed_distance(person)

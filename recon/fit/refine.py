@@ -45,7 +45,7 @@ _EXPRESSIVE = (
 # eyeball draw lashes that turn with the gaze, and those of teeth the gap between the lips.
 _SHORT = ("eyelids", "left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth")
 _SHORT_SCALE = 1.3
-_SWINGING_SCALE = 0.8  # footprints: no narrower where frames agree on nothing
+_SWINGING_SCALE = 0.7  # footprints: no narrower, unless it starts so, where frames agree on nothing
 _ELSEWHERE = 0.3  # of the face's freedom
 
 
@@ -155,7 +155,9 @@ class _Model:
         if steady is not None:
             steady = steady.to(device)
             opacity = opacity * steady
-            low = low + (1 - steady) * math.log(_SWINGING_SCALE / config.scale_range[0])
+            start_scales = start.attributes.log_scales
+            floor = (footprint + math.log(_SWINGING_SCALE)).minimum(start_scales).maximum(low)
+            low = torch.lerp(low.expand_as(floor), floor, 1 - steady)
         # Hair and sheet are coarser than skin: they move in steps of their own size.
         coarse = footprint_m / _SKIN_FOOTPRINT_M
         reach_m = geometry * coarse.clamp(0.5, 4.0)

@@ -22,7 +22,7 @@ from render.metrics.sharpness import LUMA
 _ENOUGH = 3  # frames that see an anchor, to tell that they disagree
 _BLUR_PX = 1.5  # a strand that is a pixel off is no disagreement
 _GREY = 0.04  # the median frame's difference in grey at which an anchor is a third as steady
-_MATTE = 0.35  # the frames' standard deviation in the matte at which it is
+_MATTE = 0.5  # the frames' standard deviation in the matte at which it is
 
 
 def steadiness(

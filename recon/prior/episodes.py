@@ -36,7 +36,7 @@ from recon.track.frames import OWN, track_frames
 from recon.track.support import track_support
 from recon.training.device import moved
 
-FORMAT = 4  # raise it when a start is made otherwise: a prior is taught by stored ones
+FORMAT = 5  # raise it when a start is made otherwise: a prior is taught by stored ones
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,10 @@ def episode_facts(path: Path) -> dict[str, str]:
         with safe_open(str(path), "pt") as file:
             facts = file.metadata() or {}
     if facts.get("format") != str(FORMAT):
+        stale = path.parent if path.parent.is_file() else path
         raise UserError(
-            f"{path} must be an episode of format {FORMAT}, got {json.dumps(facts)}; remove it "
-            f"and make the episodes again"
+            f"{path} must be an episode of format {FORMAT}, got {json.dumps(facts)}; remove "
+            f"{stale.name} and make the episodes again"
         )
     return facts
 

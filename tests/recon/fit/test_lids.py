@@ -90,7 +90,7 @@ def test_one_eye_shuts_without_the_other():
 @pytest.mark.parametrize("usual", [0.0, 0.3])
 @pytest.mark.parametrize("helper", ["eyeLookDown", "eyeSquint"])
 def test_a_lowered_gaze_and_a_squint_shut_an_eye_with_half_a_blink(helper: str, usual: float):
-    """Together the lids meet; each alone leaves the eye open, and what an open eye looks like."""
+    """Together the lids nearly meet; each alone leaves the eye open."""
     both = {"Left": {}, "Right": {}}
     for side, own in both.items():
         own |= {f"eyeBlink{side}": 0.55, f"{helper}{side}": 1.0}
@@ -109,6 +109,17 @@ def test_a_lowered_gaze_and_a_squint_shut_an_eye_with_half_a_blink(helper: str, 
     assert weights(**both["Right"])[1] > 0.5
     for alone in ({"eyeBlinkLeft": 0.5}, {f"{helper}Left": 1.0}, {f"{helper}Left": usual}):
         assert weights(**alone)[0] < 0.05
+    assert weights(eyeBlinkLeft=1.0)[0] > 0.95
+
+
+def test_who_usually_looks_down_and_squints_can_shut_their_eyes():
+    usual = {"eyeLookDownLeft": 0.6, "eyeSquintLeft": 0.4, "eyeBlinkLeft": 0.2}
+    basis = with_lids(painted(), codes(**usual), looked_at()).basis
+    assert basis is not None
+    left = int(basis.projection[ARKIT_INDEX["eyeBlinkLeft"]].argmax())
+    for code, least, most in ((usual, 0.0, 0.0), ({"eyeBlinkLeft": 1.0}, 0.95, 1.0)):
+        weights = basis.weights(ExpressionCode.from_named(**code).coefficients)
+        assert least <= weights[left] <= most
 
 
 @pytest.mark.parametrize("blinks", [(0.9,), (0.0, 0.9), (0.0, 0.9, 1.0)])

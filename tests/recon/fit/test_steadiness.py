@@ -60,4 +60,4 @@ def test_an_outline_that_moves_is_not_steady():
     loose = (template.layer != SKIN).numpy() & ~sighting.behind_the_head(template)
     above = loose & (pixels[:, 1] < 36) & (pixels > 4).all(1) & (pixels < 92).all(1)
     assert above.sum() > 20
-    assert (steady[above] < 0.2).all()
+    assert (steady[above] < 0.4).all()

@@ -230,7 +230,12 @@ def test_an_episode_of_a_head_that_training_was_not_told_of_is_refused_before_th
         learn_linear.learn(given, tmp_path / "fits")
 
 
-def test_an_episode_of_another_format_is_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_an_episode_of_another_format_is_refused_before_it_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import recon.prior.train as module
+
+    monkeypatch.setattr(module, "load_episode", lambda _: pytest.fail("it was drawn"))
     path = tmp_path / "ada-default-0.safetensors"
     save_file({"K": torch.eye(3)}, path, {"format": "3", "person": "ada"})
     with pytest.raises(UserError, match="format"):
