@@ -57,19 +57,17 @@ def with_changes(avatar: Avatar, coefficients: Tensor, changes: list[Change]) ->
         )
     mean = basis.mean.clone()
     projection = torch.zeros(width, len(changes))
+    usual = coefficients.median(0).values
     for index, change in enumerate(changes):
-        usual = coefficients.median(0).values
-        shown = float(usual[change.coefficient])
         # Together they may shut an eye that none of them would alone.
-        shown += sum(share * float(usual[helper]) for helper, share in change.helpers.items())
+        shares = {change.coefficient: 1.0, **change.helpers}
+        shown = sum(share * float(usual[number]) for number, share in shares.items())
         shown = min(shown, _USUALLY)
         onset = shown + _ONSET * (1.0 - shown)
-        slope = 1.0 / max(_WHOLE - onset, 0.1)
-        mean[change.coefficient] = onset
-        projection[change.coefficient, index] = slope
-        for helper, share in change.helpers.items():
-            projection[helper, index] = share * slope
-            mean[change.coefficient] -= share * mean[helper]
+        others = sum(share * float(mean[helper]) for helper, share in change.helpers.items())
+        mean[change.coefficient] = onset - others
+        for number, share in shares.items():
+            projection[number, index] = share / (_WHOLE - onset)
     moved = (mean - basis.mean) @ basis.projection  # what the older weights are less by
     colors, offsets = (
         torch.from_numpy(np.stack(gains).astype(np.float32))

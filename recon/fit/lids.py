@@ -215,12 +215,13 @@ def _closing(rig: LandmarkRig, side: str) -> dict[int, float]:
         upper, lower = rig.pose(ExpressionCode.from_named(**coefficients))[list(_MID_LIDS[side]), 1]
         return float(upper - lower)
 
-    blink = max(gap() - gap(**half), 1e-6) / 0.5
-    shares = {
-        name: (gap(**half) - gap(**half, **{name: 1.0})) / blink
-        for name in (f"{name}{side}" for name in _NARROWING)
-    }
-    return {ARKIT_INDEX[name]: float(np.clip(share, 0.0, 1.0)) for name, share in shares.items()}
+    half_shut = gap(**half)
+    blink = max(gap() - half_shut, 1e-6) / 0.5
+    shares = {}
+    for name in (f"{name}{side}" for name in _NARROWING):
+        narrowed = half_shut - gap(**half, **{name: 1.0})
+        shares[ARKIT_INDEX[name]] = float(np.clip(narrowed / blink, 0.0, 1.0))
+    return shares
 
 
 def _height_over(edge: np.ndarray, points: np.ndarray) -> np.ndarray:

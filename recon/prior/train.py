@@ -400,6 +400,7 @@ def main(
     files = [] if invented else episode_files(episodes, hold_out, only)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     first = None if begin is None else load_prior(begin)
+    names = [model.name for model in load_heads(head)]
     started = time.perf_counter()
     run = train(files, config, head, checkpoint, first, log)
     if int(os.environ.get("RANK", "0")) == 0:
@@ -407,7 +408,7 @@ def main(
             "episodes": len(files),
             "people": len({person_of(file) for file in files}),
             "held_out": len(hold_out),
-            "heads": [model.name for model in load_heads(head)],
+            "heads": names,
             "config": asdict(config),
             "begin": begin and Path(begin).name,
             "loss": float(np.mean(run.losses[-200:])),
