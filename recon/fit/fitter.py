@@ -53,8 +53,8 @@ class FitConfig:
 class Prior(Protocol):
     """What other people taught: `recon.prior.Prior`, which stands above the fit."""
 
-    def start(self, start: Start, template: Template, shots: int) -> Start:
-        """The start as it should be, given so many support frames."""
+    def start(self, start: Start, template: Template, coefficients: Tensor) -> Start:
+        """The start as it should be, given support frames with coefficients [F, E]."""
         ...
 
 
@@ -90,14 +90,16 @@ def fit_avatar(
         frontal = most_frontal(tracking.codes)
         start = start_attributes(template, sightings, frontal, config.light_ridge)
         look = start.confidence.look
-        start = with_prior(prior, template, start, sightings)
+        start = with_prior(prior, template, start, tracking.codes.coefficients, sightings)
         hidden = [sighting.behind_the_head(template) for sighting in sightings]
         steady = steadiness(template, start.attributes, sightings, hidden)
     refined = refine(
         template, binding, start, observations, tracking.codes, tracking.camera, config.refine,
         progress=progress, hidden=hidden, steady=steady,
     )  # fmt: skip
-    unrefined = Avatar(tracking.head, tracking.identity, start.attributes, light=start.light)
+    unrefined = Avatar(
+        tracking.head, tracking.identity, start.attributes, start.basis, light=start.light
+    )
     avatar = replace(unrefined, attributes=refined.attributes, basis=refined.basis)
     with torch.no_grad():
         few = list(a_few(range(len(observations))))
@@ -116,11 +118,15 @@ def fit_avatar(
 
 
 def with_prior(
-    prior: Prior | None, template: Template, start: Start, sightings: Sequence[Sighting]
+    prior: Prior | None,
+    template: Template,
+    start: Start,
+    coefficients: Tensor,
+    sightings: Sequence[Sighting],
 ) -> Start:
     """Where refinement starts: what a prior answers, but for what it cannot know of eyes and mouth."""
     if prior is not None:
-        learned = prior.start(start, template, len(sightings))
+        learned = prior.start(start, template, coefficients)
         learned = with_own_mouth(template, learned, start)
         start = with_opaque_eyes(template, learned, start)
     start = with_whole_eyes(template, start, sightings)

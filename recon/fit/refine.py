@@ -142,7 +142,8 @@ class _Model:
             )
         )
         self.members = Members(_seen(start), template.count)
-        self.basis = _start_basis(codes.coefficients, self.members.count, config.basis_rank)
+        self._told = start.basis
+        self.basis = _start_basis(codes.coefficients, self.members, config.basis_rank, start.basis)
         device = self.attributes.colors.device
         self._smoothness = Smoothness(template, device)
         footprint_m = torch.from_numpy(start.footprint_m).to(device)[:, None]
@@ -188,12 +189,21 @@ class _Model:
         return Attributes(*(getattr(self.attributes, f.name).detach() for f in fields(Attributes)))
 
     def detached_basis(self) -> ExpressionBasis | None:
-        """Of all anchors."""
+        """Of all anchors. What a prior says of those that no frame shows stays."""
         if self.basis is None:
             return None
         offsets, colors = self.basis.offsets.detach(), self.basis.colors.detach()
         basis = replace(self.basis, offsets=offsets, colors=colors)
-        return spread(basis, self.members, len(self.attributes.colors))
+        basis = spread(basis, self.members, len(self.attributes.colors))
+        if self._told is not None:
+            unseen = torch.ones(len(self.attributes.colors), dtype=torch.bool)
+            unseen[torch.from_numpy(self.members.anchors)] = False
+            for rows, told in (
+                (basis.offsets, self._told.offsets),
+                (basis.colors, self._told.colors),
+            ):
+                rows[: len(told), unseen] = told[:, unseen]
+        return basis
 
 
 def _around(start: Tensor, reach: float) -> tuple[Tensor, Tensor]:
@@ -229,8 +239,29 @@ def _moved_by_expression(template: Template) -> Tensor:
     return template.is_part(*_EXPRESSIVE) & (template.layer == SKIN)
 
 
-def _start_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis | None:
-    """A basis whose weights are the frames' principal codes, whitened; it changes nothing yet."""
+def _start_basis(
+    coefficients: Tensor, members: Members, rank: int, told: ExpressionBasis | None
+) -> ExpressionBasis | None:
+    """What a prior tells, and a basis whose weights are the frames' principal codes, whitened, which
+    changes nothing yet. Its rows are the members'."""
+    own = _own_basis(coefficients, members.count, rank)
+    if told is None:
+        return own
+    chosen = torch.from_numpy(members.anchors)
+    rows = [told.offsets[:, chosen].detach(), told.colors[:, chosen].detach()]
+    projection, limits = told.projection, told.limits
+    if own is not None:
+        rows = [
+            torch.cat([first, more.detach()])
+            for first, more in zip(rows, (own.offsets, own.colors))
+        ]
+        projection = torch.cat([projection, own.projection], dim=1)
+        limits = torch.cat([limits, own.limits], dim=1)
+    offsets, colors = (values.requires_grad_() for values in rows)
+    return ExpressionBasis(told.mean, projection, offsets, colors, limits)
+
+
+def _own_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis | None:
     frames = len(coefficients)
     mean = coefficients.mean(0)
     _, singular, directions = torch.linalg.svd(coefficients - mean, full_matrices=False)

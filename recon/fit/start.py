@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar import Attributes
+from avatar3d.avatar import Attributes, ExpressionBasis
 from avatar3d.template import HAIR_INNER, HAIR_OUTER, SHEET, SKIN, Template
 from recon.fit.colors import unproject
 from recon.fit.hair import hair_heights
@@ -53,6 +53,7 @@ class Start(NamedTuple):
     normals: Tensor  # [N, 3] of the anchors as the reference frame has them, world
     facing: Tensor  # [N] cosine between them and the direction to the camera there
     learned: bool = False  # a prior has moved it
+    basis: ExpressionBasis | None = None  # how the look changes with the code, as a prior has it
 
 
 def start_attributes(

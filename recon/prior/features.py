@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avatar3d.light import irradiance, sh_basis
 from recon.fit.start import Start
+from recon.prior.expressions import MOVEMENTS, movements
 from recon.prior.regions import REGIONS
 from recon.prior.surface import Surface
 
@@ -19,8 +20,9 @@ _USUAL_SCALE_M = 0.0013
 _MAX_SHOTS = 32
 
 
-def anchor_features(start: Start, surface: Surface, shots: int) -> Tensor:
-    """[N, FEATURE_COUNT], of the order of one, on the device of start and surface.
+def anchor_features(start: Start, surface: Surface, coefficients: Tensor) -> Tensor:
+    """[N, FEATURE_COUNT], of the order of one, on the device of start and surface; from support frames
+    with coefficients [F, E].
 
     Colours are told relative to the face's own, so that what is learned on one skin serves another.
     """
@@ -49,10 +51,11 @@ def anchor_features(start: Start, surface: Surface, shots: int) -> Tensor:
         (attributes.log_scales - math.log(_USUAL_SCALE_M)) / 2,
         (scale / _USUAL_SCALE_M).log() / 2,
         attributes.offsets[:, 2:] / 0.02,
-        colors.new_full((count, 1), math.log(shots) / math.log(_MAX_SHOTS)),
+        colors.new_full((count, 1), math.log(len(coefficients)) / math.log(_MAX_SHOTS)),
         place,
         *waves,
         torch.nn.functional.one_hot(surface.region, len(REGIONS)).float(),
+        movements(coefficients.mean(0)).to(colors).expand(count, -1),
     ]
     return torch.cat(columns, dim=1)
 
@@ -66,5 +69,19 @@ def usual_skin(start: Start, surface: Surface) -> Tensor:
 
 
 FEATURE_COUNT = (
-    3 + 3 + 3 + 8 + 1 + 2 + 1 + 3 + 1 + 1 + 1 + 3 + 3 * 2 * len(_FREQUENCIES) + len(REGIONS)
+    3
+    + 3
+    + 3
+    + 8
+    + 1
+    + 2
+    + 1
+    + 3
+    + 1
+    + 1
+    + 1
+    + 3
+    + 3 * 2 * len(_FREQUENCIES)
+    + len(REGIONS)
+    + len(MOVEMENTS)
 )

@@ -51,14 +51,14 @@ class LinearPrior:
     line: Line
     name: str = KIND
 
-    def start(self, start: Start, template: Template, shots: int) -> Start:
+    def start(self, start: Start, template: Template, coefficients: Tensor) -> Start:
         """The start moved by what a person of such colours would have been moved by."""
         line, surface = self.line, surface_of(template)
         asked = (summary_of(start, surface) - line.middle) / line.spread
         coarse = torch.einsum("k,kmf->mf", asked, line.weights)
         few = min(len(coarse), template.count)
         lift = lift_from(template, few)
-        moved = share_at(shots, line.shares) * lift(coarse[:few])
+        moved = share_at(len(coefficients), line.shares) * lift(coarse[:few])
         freedom = lift(line.freedom[:few])
         return apply(start, moved, freedom)
 

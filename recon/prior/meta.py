@@ -11,12 +11,12 @@ d loss / d confidence = <d loss / d value, step>.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
-from avatar3d.avatar import Attributes, ExpressionBasis, pose_gaussians
+from avatar3d.avatar import Attributes, pose_gaussians
 from avatar3d.binding import Binding
 from avatar3d.template import Template
 from recon.fit.config import RefineConfig
@@ -34,6 +34,8 @@ _SSIM_WEIGHT = 0.5
 _SQUARED_WEIGHT = 4.0  # L1 alone answers doubt with the likeliest colour, which is far off at times
 _MIN_CONFIDENCE = 1e-3
 
+_BASIS = ("offsets", "colors")
+
 Gradients = dict[str, Tensor]  # by the names of `values_of`
 
 
@@ -49,15 +51,15 @@ class Judge:
         self._episode = episode
         self._lit = template.lit.to(self._device)
 
-    def loss(
-        self, start: Start, query: int, background: int, basis: ExpressionBasis | None = None
-    ) -> Tensor:
+    def loss(self, start: Start, query: int, background: int) -> Tensor:
         """L1, squares and SSIM on the person, the face counting more, and L1 on the matte."""
         episode = self._episode
         code = episode.query_codes.at(query)
         with torch.no_grad():
             frames = self.binding.frames(code)
-        gaussians = pose_gaussians(frames, code, start.attributes, basis, start.light, self._lit)
+        gaussians = pose_gaussians(
+            frames, code, start.attributes, start.basis, start.light, self._lit
+        )
         backdrop = torch.tensor(BACKGROUNDS[background], device=self._device)
         rendering = rasterize(gaussians, episode.camera, background=backdrop)
         valid = episode.valid.to(self._device).float()
@@ -72,13 +74,12 @@ class Judge:
         start: Start,
         queries: Sequence[int],
         background: int,
-        basis: ExpressionBasis | None = None,
     ) -> tuple[float, Gradients]:
         """Mean loss over `queries`, and its gradient by `values_of` the start."""
         leaf = _as_leaves(start)
         total = 0.0
         for query in queries:  # one at a time: a graph of one render is all there is to keep
-            loss = self.loss(leaf, query, background, basis) / len(queries)
+            loss = self.loss(leaf, query, background) / len(queries)
             loss.backward()
             total += float(loss.detach())
         return total, {
@@ -106,8 +107,12 @@ class Judge:
             episode.camera,
             config,
         )
-        ended = still._replace(attributes=refined.attributes)
-        loss, gradients = self.gradients(ended, queries, background, refined.basis)
+        ended = still._replace(attributes=refined.attributes, basis=refined.basis)
+        loss, gradients = self.gradients(ended, queries, background)
+        for name in _BASIS:  # the start's rows come first, those of its own frames after them
+            slope = gradients.pop(f"basis.{name}", None)
+            if slope is not None and start.basis is not None:
+                gradients[f"basis.{name}"] = slope[: len(start.basis.offsets)]
         gradients.update(_by_confidence(still, ended, gradients))
         return loss, gradients
 
@@ -128,6 +133,8 @@ def values_of(start: Start) -> dict[str, Tensor]:
     values = {f.name: getattr(start.attributes, f.name) for f in fields(Attributes)}
     if start.light is not None:
         values["light"] = start.light
+    if start.basis is not None:
+        values |= {f"basis.{name}": getattr(start.basis, name) for name in _BASIS}
     return values
 
 
@@ -176,4 +183,6 @@ def _mapped(start: Start, change) -> Start:
     return start._replace(
         attributes=Attributes(*(change(value) for value in start.attributes.__dict__.values())),
         light=None if start.light is None else change(start.light),
+        basis=start.basis
+        and replace(start.basis, **{name: change(getattr(start.basis, name)) for name in _BASIS}),
     )

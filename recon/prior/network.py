@@ -13,11 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from avatar3d.binding import SparseMap
+from recon.prior.expressions import MOVEMENTS
 from recon.prior.features import FEATURE_COUNT
 from recon.prior.surface import LEVEL_COUNT, Level, Surface
 
 WIDTHS = (32, 48, 64, 64)
-_FIELDS = {"colors": 3, "opacity": 1, "log_scales": 3, "offsets": 3, "confidence": 3}
+_BASIS = 3 * len(MOVEMENTS)
+_FIELDS = {
+    "colors": 3, "opacity": 1, "log_scales": 3, "offsets": 3, "confidence": 3,
+    "rotations": 3, "basis_offsets": _BASIS, "basis_colors": _BASIS,
+}  # fmt: skip
 LIGHT_COUNT = 27
 _DROPOUT = 0.1  # some tens of people are soon known by heart
 
@@ -30,6 +35,9 @@ class Residuals(NamedTuple):
     log_scales: Tensor  # [N, 3]
     offsets: Tensor  # [N, 3]
     confidence: Tensor  # [N, 3] for look, opacity, geometry
+    rotations: Tensor  # [N, 3] axis times angle, in the anchor's frame
+    basis_offsets: Tensor  # [N, 3 K] by MOVEMENTS
+    basis_colors: Tensor  # [N, 3 K]
     light: Tensor  # [9, 3]
 
 

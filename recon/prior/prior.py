@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar import Attributes
+from avatar3d.avatar import Attributes, ExpressionBasis
+from avatar3d.geometry import quaternion_multiply
 from avatar3d.light import neutral_light
 from avatar3d.smooth import smoothstep
 from avatar3d.template import Template
 from recon.fit.colors import MAX_ALBEDO
 from recon.fit.start import Confidence, Start
+from recon.prior.expressions import MOVEMENTS, movement_basis
 from recon.prior.features import anchor_features
 from recon.prior.network import AnchorNetwork, Residuals
 from recon.prior.regions import REGIONS
@@ -30,6 +32,8 @@ from recon.prior.surface import Surface, surface_of
 # Scales move little: wide Gaussians please every squared error and nobody's eye.
 _COLOR, _LOGIT, _LOG_SCALE, _LIGHT = 0.2, 2.0, 0.2, 0.3
 _OFFSET_IN_FOOTPRINTS = 1.0
+_ROTATION = 0.3  # radians
+_BASIS_COLOR, _BASIS_OFFSET_IN_FOOTPRINTS = 0.1, 0.5
 _MAX_OFFSET_IN_FOOTPRINTS = 12.0
 _MAX_LOGIT = 6.0
 _TURNED_AWAY = (-0.3, 0.1)  # cosines to the camera between which the prior falls silent
@@ -54,12 +58,16 @@ class Prior:
     steps: LearnedSteps
     name: str = "untrained"
 
-    def start(self, start: Start, template: Template, shots: int) -> Start:
-        """The prior's answer to a start from so many support frames."""
+    def start(self, start: Start, template: Template, coefficients: Tensor) -> Start:
+        """The prior's answer to a start from support frames with coefficients [F, E]."""
         surface = surface_of(template)
         with torch.no_grad():
-            residuals = self.network(anchor_features(start, surface, shots), surface)
-        return apply_residuals(start, residuals, surface, self.steps)
+            residuals = self.network(anchor_features(start, surface, coefficients), surface)
+        answer = apply_residuals(start, residuals, surface, self.steps, coefficients)
+        basis = answer.basis
+        if basis is not None and not (basis.offsets.any() or basis.colors.any()):
+            return answer._replace(basis=None)  # weights of before know none
+        return answer
 
 
 def apply_residuals(
@@ -67,6 +75,7 @@ def apply_residuals(
     residuals: Residuals,
     surface: Surface,
     steps: LearnedSteps,
+    coefficients: Tensor,
 ) -> Start:
     """A start moved by the network's residuals; differentiable in them."""
     attributes, heard = start.attributes, _reach(start, surface)
@@ -77,7 +86,7 @@ def apply_residuals(
     log_scales = attributes.log_scales + _LOG_SCALE * heard * torch.tanh(residuals.log_scales)
     moved = Attributes(
         offsets=attributes.offsets + torch.minimum(torch.maximum(offsets, -reach), reach),
-        rotations=attributes.rotations,
+        rotations=_turned(attributes.rotations, _ROTATION * heard * residuals.rotations),
         log_scales=log_scales,
         opacity_logits=logits.clamp(-_MAX_LOGIT, _MAX_LOGIT),
         colors=(attributes.colors + _COLOR * heard * residuals.colors).clamp(0.0, MAX_ALBEDO),
@@ -97,6 +106,34 @@ def apply_residuals(
         footprint_m=_times(start.footprint_m, grown.exp()),
         light=light + _LIGHT * residuals.light,
         learned=True,
+        basis=_basis(residuals, heard, footprint, surface, coefficients),
+    )
+
+
+def _turned(rotations: Tensor, angles: Tensor) -> Tensor:
+    """Quaternions [N, 4] after turns by small angles about the anchor's axes, [N, 3] radians."""
+    turns = torch.cat([torch.ones_like(angles[:, :1]), 0.5 * angles], dim=1)
+    return quaternion_multiply(torch.nn.functional.normalize(turns, dim=1), rotations)
+
+
+def _basis(
+    residuals: Residuals,
+    heard: Tensor,
+    footprint: Tensor,
+    surface: Surface,
+    coefficients: Tensor,
+) -> ExpressionBasis:
+    """Of the face's skin alone: lids are drawn by what shuts an eye."""
+    face = surface.region == REGIONS.index("face")
+    shared = torch.where(face[:, None], heard, 0.0)
+
+    def rows(values: Tensor, unit: Tensor) -> Tensor:
+        return (unit * values).view(-1, len(MOVEMENTS), 3).transpose(0, 1).contiguous()
+
+    return movement_basis(
+        coefficients,
+        rows(residuals.basis_offsets, _BASIS_OFFSET_IN_FOOTPRINTS * shared * footprint),
+        rows(residuals.basis_colors, _BASIS_COLOR * shared),
     )
 
 

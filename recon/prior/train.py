@@ -209,12 +209,13 @@ def _learn(
     gain = torch.from_numpy(1 + rng.uniform(-config.tint, config.tint, 3)).float()
     episode = tinted(coarser(episode, config.anchors), gain).on(device)
     surface = surface_on(template, device)
-    features = anchor_features(episode.start, surface, len(episode.support))
+    coefficients = episode.support_codes.coefficients
+    features = anchor_features(episode.start, surface, coefficients)
     torch.manual_seed(int(rng.integers(2**31)))  # what dropout forgets is part of the draw
     mixed = device.type == "cuda" if config.bfloat16 is None else config.bfloat16
     with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
         residuals = prior.network(features, surface)
-    start = apply_residuals(episode.start, residuals, surface, prior.steps)
+    start = apply_residuals(episode.start, residuals, surface, prior.steps, coefficients)
     judge = Judge(episode, template)
     count = min(config.queries, len(episode.queries))
     queries = rng.choice(len(episode.queries), count, replace=False).tolist()

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from avatar3d.errors import UserError
 from avatar3d.files import atomic_output
 from recon.prior.linear import LinearPrior, read_linear
 from recon.prior.prior import LearnedSteps, Prior, untrained
 
-FORMAT = 1
+FORMAT = 2
+_OLDEST = 1  # without an expression basis, and without knowing the frames' expressions
 SHIPPED = ("clean", "research")
 LINEAR = "linear"  # shipped too, for the benchmark
 _STEPS = "steps."
@@ -50,6 +52,9 @@ def read_prior(path: Path) -> Prior:
         ) from error
     expected = {name: value.shape for name, value in prior.network.state_dict().items()}
     expected |= {_STEPS + name: value.shape for name, value in prior.steps._asdict().items()}
+    if metadata.get("format") == str(_OLDEST):
+        tensors = {name: _widened(value, expected.get(name)) for name, value in tensors.items()}
+        metadata["format"] = str(FORMAT)
     if metadata.get("format") != str(FORMAT) or expected != {
         n: t.shape for n, t in tensors.items()
     }:
@@ -63,6 +68,15 @@ def read_prior(path: Path) -> Prior:
     prior.network.load_state_dict(tensors)
     prior.network.eval().requires_grad_(False)
     return Prior(prior.network, steps, path.stem)
+
+
+def _widened(value: Tensor, shape: torch.Size | None) -> Tensor:
+    """With zeros for the inputs and outputs that came later: they stand last, and say nothing."""
+    if shape is None or len(shape) != value.ndim or any(a < b for a, b in zip(shape, value.shape)):
+        return value
+    wide = value.new_zeros(shape)
+    wide[tuple(slice(size) for size in value.shape)] = value
+    return wide
 
 
 @lru_cache(maxsize=2)

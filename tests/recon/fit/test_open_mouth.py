@@ -42,7 +42,8 @@ def shown(head: HeadModel) -> Avatar:
             area_with_closed_eyes(binding),
         )  # fmt: skip
         first = start_attributes(template, [sighting], 0)
-        start = with_prior(load_prior("clean"), template, first, [sighting])
+        codes = NEUTRAL.coefficients[None]
+        start = with_prior(load_prior("clean"), template, first, codes, [sighting])
     return Avatar(head, torch.zeros(head.identity_count), start.attributes, light=start.light)
 
 

@@ -94,9 +94,9 @@ def test_refinement_leaves_nothing_in_memory(
 
 
 def test_a_tensor_left_behind_is_noticed(away: Episode) -> None:
-    there = scene.scene().template
+    there, codes = scene.scene().template, away.support_codes.coefficients
     with pytest.raises(RuntimeError, match="device"):
-        anchor_features(away.start, surface_on(there, torch.device("cpu")), 2)
+        anchor_features(away.start, surface_on(there, torch.device("cpu")), codes)
 
 
 @pytest.fixture
@@ -133,8 +133,9 @@ def answer(away: Episode):
     surface = surface_on(scene.scene().template, META)
     network = AnchorNetwork().to(META)
     steps = LearnedSteps(*(torch.zeros(len(REGIONS), device=META) for _ in range(3)))
-    residuals = network(anchor_features(away.start, surface, 2), surface)
-    return apply_residuals(away.start, residuals, surface, steps)
+    codes = away.support_codes.coefficients
+    residuals = network(anchor_features(away.start, surface, codes), surface)
+    return apply_residuals(away.start, residuals, surface, steps, codes)
 
 
 @pytest.mark.skipif(NO_GPU is None, reason="there is a GPU here")

@@ -32,14 +32,14 @@ def line(anchors: int = 100, value: float = 0.0) -> linear.Line:
 
 def test_what_is_said_of_everybody_is_said_of_one() -> None:
     template, start = scene.scene().template, episode().start
-    told = linear.LinearPrior(line(value=0.05)).start(start, template, 1)
+    told = linear.LinearPrior(line(value=0.05)).start(start, template, torch.zeros(1, 52))
     moved = told.attributes.colors - start.attributes.colors
     torch.testing.assert_close(moved, torch.full_like(moved, 0.05), atol=1e-5, rtol=0)
     torch.testing.assert_close(told.attributes.offsets, start.attributes.offsets)
-    later = linear.LinearPrior(line(value=0.05)).start(start, template, 8)
+    later = linear.LinearPrior(line(value=0.05)).start(start, template, torch.zeros(8, 52))
     less = later.attributes.colors - start.attributes.colors
     torch.testing.assert_close(less, 0.2 * moved, atol=1e-5, rtol=0)
-    still = linear.LinearPrior(line()).start(start, template, 1)
+    still = linear.LinearPrior(line()).start(start, template, torch.zeros(1, 52))
     torch.testing.assert_close(still.attributes.colors, start.attributes.colors)
 
 

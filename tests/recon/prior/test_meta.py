@@ -34,16 +34,19 @@ def stirred() -> Prior:
 def answered(prior: Prior):
     surface = surface_of(scene().template)
     one = episode()
-    features = anchor_features(one.start, surface, len(one.support))
+    features = anchor_features(one.start, surface, one.support_codes.coefficients)
     assert features.shape == (scene().template.count, FEATURE_COUNT)
     residuals = prior.network(features, surface)
-    return apply_residuals(one.start, residuals, surface, prior.steps)
+    return apply_residuals(
+        one.start, residuals, surface, prior.steps, one.support_codes.coefficients
+    )
 
 
 def test_an_untrained_prior_changes_nothing() -> None:
     template, start = scene().template, episode().start
-    moved = untrained().start(start, template, len(episode().support))
+    moved = untrained().start(start, template, episode().support_codes.coefficients)
     assert moved.learned
+    assert moved.basis is None
     for name, value in values_of(start).items():
         torch.testing.assert_close(values_of(moved)[name], value, msg=name)
     for own, same in zip(moved.confidence, start.confidence):
@@ -114,7 +117,7 @@ def test_the_slope_by_confidence_is_that_of_longer_steps() -> None:
         colors = start.attributes.colors + length * way
         there = replace(ended.attributes, colors=colors)
         with torch.no_grad():
-            return float(judge.loss(start._replace(attributes=there), 0, 0, ended.basis))
+            return float(judge.loss(start._replace(attributes=there, basis=ended.basis), 0, 0))
 
     slope = (loss(1.05) - loss(0.95)) / 0.1
     assert abs(slope) > 1e-5
@@ -133,7 +136,7 @@ def still(start: Start) -> Start:
 
 def test_what_faces_away_stays_as_the_fit_filled_it() -> None:
     start, prior = episode().start, stirred()
-    moved = prior.start(start, scene().template, 1).attributes
+    moved = prior.start(start, scene().template, torch.zeros(1, 52)).attributes
     behind = start.facing < -0.3
     assert behind.any()
     for name in ("offsets", "log_scales", "opacity_logits", "colors"):

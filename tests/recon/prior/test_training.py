@@ -21,6 +21,8 @@ from avatar3d.heads import load_head
 from avatar3d.template import Template, make_template
 from recon.prior import learn_linear
 from recon.prior.episodes import Episode, coarser, load_episode, save_episode
+from recon.prior.expressions import MOVEMENTS
+from recon.prior.features import FEATURE_COUNT
 from recon.prior.meta import Judge
 from recon.prior.shards import members, write_shards
 from recon.prior.synthetic.episodes import synthetic_episode
@@ -28,6 +30,7 @@ from recon.prior.train import TrainConfig, averaged, train
 from recon.prior.weights import load_prior, read_prior, save_prior
 from tests.recon.fit import synthetic as scene
 from tests.recon.prior.synthetic import episode
+from tests.recon.prior.test_meta import stirred
 from tests.support.data import data_file
 
 CONFIG = TrainConfig(
@@ -178,6 +181,25 @@ def test_weights_come_back_in_half_precision(files: list[Path], tmp_path: Path) 
     for own, same in zip(read.network.parameters(), prior.network.parameters()):
         torch.testing.assert_close(own, same.detach().half().float())
     assert load_prior(str(path)).name == "mine"
+
+
+def test_weights_from_before_the_expression_basis_say_what_they_said(tmp_path: Path) -> None:
+    """Fewer inputs, fewer outputs: what came later is zero."""
+    prior, path = stirred(), tmp_path / "old.safetensors"
+    inputs, outputs = FEATURE_COUNT - len(MOVEMENTS), 13
+    tensors = {name: value.detach().half() for name, value in prior.network.state_dict().items()}
+    tensors |= {f"steps.{name}": value.detach() for name, value in prior.steps._asdict().items()}
+    tensors["enter.0.weight"] = tensors["enter.0.weight"][:, :inputs].contiguous()
+    for name in ("attributes.weight", "attributes.bias"):
+        tensors[name] = tensors[name][:outputs].contiguous()
+    save_file(tensors, str(path), {"format": "1"})
+    one, template = episode(), scene.scene().template
+    codes = one.support_codes.coefficients
+    answers = [read_prior(path).start(one.start, template, c) for c in (codes, 1 - codes)]
+    assert answers[0].basis is None
+    assert torch.equal(answers[0].attributes.rotations, one.start.attributes.rotations)
+    assert torch.equal(answers[0].attributes.colors, answers[1].attributes.colors)
+    assert not torch.allclose(answers[0].attributes.colors, one.start.attributes.colors)
 
 
 def test_bad_weights_are_refused_in_words(tmp_path: Path) -> None:
