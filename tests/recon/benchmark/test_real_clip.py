@@ -32,9 +32,10 @@ def test_baselines_on_a_real_clip_equal_the_studys(tmp_path, monkeypatch):
     clip = data_file_by_hash("60fb69b90af2")
     summary = run_fewshot([clip], ["copy", "warp2d"], (1,), quick=True).summary
     # On all 32 test frames these figures equal the study's (docs/benchmarks/README.md); here they
-    # stand for eight of them. Another processor may move the last digit.
+    # stand for eight of them. The detector's network rounds otherwise on other processors: 32.25 dB
+    # on one, 32.32 on another.
     assert summary["psnr_copy_t1"] == pytest.approx(26.63, abs=0.05)
-    assert summary["psnr_warp2d_t1"] == pytest.approx(32.25, abs=0.05)
+    assert summary["psnr_warp2d_t1"] == pytest.approx(32.28, abs=0.1)
     assert summary["ssim_warp2d_t1"] == pytest.approx(0.929, abs=0.002)
     assert summary["psnr_head_warp2d_t1"] == pytest.approx(22.90, abs=0.05)
     assert summary["akd_lips_warp2d_t1"] == pytest.approx(0.84, abs=0.05)
