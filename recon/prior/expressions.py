@@ -1,64 +1,77 @@
 """Movements of the face that change how its skin looks: what the prior's expression basis follows.
 
-Each is a mean of ARKit coefficients of both sides, so that what was learned of one person's smile is
-told of another's. Blinks are not among them: `recon.fit.lids` draws shut eyes.
+They are told by what the head model's landmarks do, not by coefficients: several of those move a lip
+alike, and a tracker that takes one for another from frame to frame would make the look flicker. So
+they mean the same on every head, and as much on the left as on the right. Blinks are not among them:
+`recon.fit.lids` draws shut eyes.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from avatar3d.avatar import ExpressionBasis
-from avatar3d.codes import ARKIT_INDEX
+from avatar3d.codes import ARKIT_NAMES, ExpressionCode
+from avatar3d.heads import HeadModel
+from avatar3d.heads.model import LandmarkRig
 
-_SIDES = ("Left", "Right")
-
-
-def _sided(*names: str) -> tuple[str, ...]:
-    return tuple(f"{name}{side}" for name in names for side in _SIDES)
+_X, _Y, _Z = range(3)  # of the head frame: outward on either side, up, forward
 
 
-MOVEMENTS: dict[str, tuple[str, ...]] = {
-    "jaw": ("jawOpen",),
-    "smile": _sided("mouthSmile"),
-    "frown": _sided("mouthFrown"),
-    "stretch": _sided("mouthStretch", "mouthDimple"),
-    "pucker": ("mouthPucker",),
-    "funnel": ("mouthFunnel",),
-    "upper_lip": _sided("mouthUpperUp", "noseSneer"),
-    "lower_lip": _sided("mouthLowerDown"),
-    "pressed": (*_sided("mouthPress"), "mouthRollLower", "mouthRollUpper"),
-    "brows_up": ("browInnerUp", *_sided("browOuterUp")),
-    "brows_down": _sided("browDown"),
-    "cheeks": _sided("cheekSquint", "eyeSquint"),
+class Movement(NamedTuple):
+    """How far landmarks move along an axis, less how far others do."""
+
+    landmarks: tuple[int, ...]  # MediaPipe's
+    axis: int
+    unit_m: float  # has the weight 1: about as much as people who speak move
+    without: tuple[int, ...] = ()
+
+
+MOVEMENTS: dict[str, Movement] = {
+    "jaw_down": Movement((152,), _Y, -0.004),
+    "lips_apart": Movement((13,), _Y, 0.004, without=(14,)),
+    "corners_out": Movement((61, 291), _X, 0.0025),
+    "corners_up": Movement((61, 291), _Y, 0.0025),
+    "lips_forward": Movement((0, 17), _Z, 0.002),
+    "brows_up": Movement((105, 334, 107, 336), _Y, 0.0025),
 }
-_UNIT = 0.3  # of a movement, has the weight 1: as much as people who speak move
-_MOST = 2.0  # weights beyond which nothing was learned
+_MOST = 2.5  # weights beyond which nothing was learned
 
 
-def movements(coefficients: Tensor) -> Tensor:
-    """How far each of MOVEMENTS is made, in their units: [..., E] -> [..., K]."""
-    return coefficients @ _projection(coefficients.shape[-1]).to(coefficients)
+def movements_of(head: HeadModel) -> Tensor:
+    """What each of ARKit's coefficients does to each of MOVEMENTS, in their units, [52, K]."""
+    count = len(ARKIT_NAMES)
+    code = ExpressionCode.neutral(count + 1, coefficient_count=count)
+    code.coefficients[1:] = torch.eye(count)
+    points = LandmarkRig(head, None).pose(code)
+    still, moved = points[0], points[1:] - points[0]
+    outward = torch.where(still[:, _X] < 0, -1.0, 1.0)
+    moved = torch.stack([moved[..., _X] * outward, moved[..., _Y], moved[..., _Z]], dim=-1)
+
+    def mean(landmarks: tuple[int, ...], axis: int) -> Tensor:
+        return moved[:, list(landmarks), axis].mean(1)
+
+    columns = []
+    for landmarks, axis, unit_m, without in MOVEMENTS.values():
+        way = mean(landmarks, axis)
+        columns.append((way - mean(without, axis) if without else way) / unit_m)
+    return torch.stack(columns, dim=1)
 
 
-def movement_basis(coefficients: Tensor, offsets: Tensor, colors: Tensor) -> ExpressionBasis:
-    """What movements change, [K, N, 3] each, of a look that frames with coefficients [F, E] taught:
-    at their mean it changes nothing."""
-    limit = coefficients.new_full((len(MOVEMENTS),), _MOST)
+def movement_basis(
+    coefficients: Tensor, movements: Tensor, offsets: Tensor, colors: Tensor
+) -> ExpressionBasis:
+    """What movements [52, K] change, [K, N, 3] each, of a look that frames with coefficients [F, E]
+    taught: at their mean it changes nothing."""
+    limit = movements.new_full((movements.shape[1],), _MOST)
+    own = coefficients.shape[-1] - len(movements)  # a head's own coefficients follow ARKit's
     return ExpressionBasis(
         mean=coefficients.mean(0),
-        projection=_projection(coefficients.shape[-1]).to(coefficients),
+        projection=torch.cat([movements, movements.new_zeros(own, movements.shape[1])]),
         offsets=offsets,
         colors=colors,
         limits=torch.stack([-limit, limit]),
     )
-
-
-def _projection(width: int) -> Tensor:
-    """[E, K]"""
-    projection = torch.zeros(width, len(MOVEMENTS))
-    for column, names in enumerate(MOVEMENTS.values()):
-        for name in names:
-            projection[ARKIT_INDEX[name], column] = 1.0 / (_UNIT * len(names))
-    return projection

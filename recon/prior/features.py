@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avatar3d.light import irradiance, sh_basis
 from recon.fit.start import Start
-from recon.prior.expressions import MOVEMENTS, movements
+from recon.prior.expressions import MOVEMENTS
 from recon.prior.regions import REGIONS
 from recon.prior.surface import Surface
 
@@ -39,6 +39,8 @@ def anchor_features(start: Start, surface: Surface, coefficients: Tensor) -> Ten
         for wave in (torch.sin, torch.cos)
     ]
     count = len(colors)
+    movements = surface.movements
+    told = coefficients.mean(0)[: len(movements)] @ movements
     columns = [
         colors - skin,
         skin.expand(count, 3),
@@ -55,7 +57,7 @@ def anchor_features(start: Start, surface: Surface, coefficients: Tensor) -> Ten
         place,
         *waves,
         torch.nn.functional.one_hot(surface.region, len(REGIONS)).float(),
-        movements(coefficients.mean(0)).to(colors).expand(count, -1),
+        told.expand(count, -1),
     ]
     return torch.cat(columns, dim=1)
 

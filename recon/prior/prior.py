@@ -132,6 +132,7 @@ def _basis(
 
     return movement_basis(
         coefficients,
+        surface.movements,
         rows(residuals.basis_offsets, _BASIS_OFFSET_IN_FOOTPRINTS * shared * footprint),
         rows(residuals.basis_colors, _BASIS_COLOR * shared),
     )

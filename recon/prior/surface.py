@@ -18,6 +18,7 @@ from torch import Tensor
 from avatar3d.binding import SparseMap
 from avatar3d.template import Template
 from recon.fit.neighbours import nearest, reflected
+from recon.prior.expressions import movements_of
 from recon.prior.regions import groups_of, regions_of
 from recon.training.device import moved
 
@@ -45,6 +46,7 @@ class Surface:
     levels: tuple[Level, ...]
     pool: tuple[SparseMap, ...]  # level l -> l + 1, means
     lift: tuple[SparseMap, ...]  # level l + 1 -> l, interpolation
+    movements: Tensor  # [52, K], see `recon.prior.expressions`
 
 
 @lru_cache(maxsize=4)
@@ -67,6 +69,7 @@ def surface_of(template: Template) -> Surface:
         tuple(_level(places[:count], group[:count]) for count in counts),
         tuple(_pool(places, group, fine, few) for fine, few in itertools.pairwise(counts)),
         tuple(_lift(places, group, fine, few) for fine, few in itertools.pairwise(counts)),
+        movements_of(template.head),
     )
 
 

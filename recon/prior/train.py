@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from recon.prior.synthetic.episodes import EpisodeStream
 
 
+# The gradient is that of the loss's logarithm: who is easy to draw counts as much as who is not, as in
+# a mean of decibels; what would spoil the one by a little must not pay for the other.
+_USUAL_LOSS, _LEAST_LOSS = 0.17, 0.02
 SYNTHETIC = "synthetic"  # what the names of synthetic people begin with
 
 
@@ -231,7 +234,7 @@ def _learn(
         )
     else:
         loss, gradients = judge.gradients(start, queries, background)
-    scale = 1.0 / config.batch
+    scale = _USUAL_LOSS / (config.batch * max(loss, _LEAST_LOSS))
     backward(start, {name: scale * gradient for name, gradient in gradients.items()})
     return loss
 

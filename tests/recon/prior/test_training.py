@@ -20,6 +20,7 @@ from avatar3d.errors import UserError
 from avatar3d.heads import load_head
 from avatar3d.template import Template, make_template
 from recon.prior import learn_linear
+from recon.prior import train as training
 from recon.prior.episodes import Episode, coarser, load_episode, save_episode
 from recon.prior.expressions import MOVEMENTS
 from recon.prior.features import FEATURE_COUNT
@@ -170,6 +171,35 @@ def test_two_processes_do_as_one(files: list[Path], tmp_path: Path) -> None:
     with safe_open(str(output.with_suffix(".checkpoint.safetensors")), "pt") as checkpoint:
         losses = checkpoint.get_tensor("more.losses")
     torch.testing.assert_close(losses.tolist(), alone.losses, rtol=1e-4, atol=0.0)
+
+
+def test_who_is_hard_to_draw_counts_no_more(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same slope of a loss four times as great: a quarter of the logarithm's."""
+    episode, template = load_episode(files[0]), scene.scene().template
+
+    class Told:
+        loss = 0.1
+
+        def __init__(self, *_) -> None: ...
+
+        def gradients(self, start, *_):
+            return self.loss, {"colors": torch.ones_like(start.attributes.colors)}
+
+    monkeypatch.setattr(training, "Judge", Told)
+    slopes = []
+    for Told.loss in (0.1, 0.4):
+        prior = stirred()
+        rng = np.random.default_rng(0)
+        config = replace(CONFIG, refined_share=0.0)
+        templates = {episode.head: template}
+        assert training._learn(prior, episode, templates, rng, config) == Told.loss
+        slopes.append(prior.network.attributes.bias.grad)
+    assert slopes[0] is not None
+    assert slopes[1] is not None
+    assert slopes[0].abs().max() > 0
+    torch.testing.assert_close(slopes[0], 4 * slopes[1])
 
 
 def test_weights_come_back_in_half_precision(files: list[Path], tmp_path: Path) -> None:
