@@ -176,9 +176,11 @@ class _Model:
         if self.basis is not None:
             free = torch.where(_moved_by_expression(template), 1.0, _ELSEWHERE)[:, None].to(device)
             chosen = torch.from_numpy(self.members.anchors).to(device)
+            told = 0 if start.basis is None else len(start.basis.offsets)
+            pace = _pace(self.basis, codes.coefficients, told)
             self._steps += [
-                Steps(self.basis.offsets, (free * reach_m)[chosen], rates.basis_offsets),
-                Steps(self.basis.colors, (free * look)[chosen], rates.basis_colors),
+                Steps(self.basis.offsets, pace * (free * reach_m)[chosen], rates.basis_offsets),
+                Steps(self.basis.colors, pace * (free * look)[chosen], rates.basis_colors),
             ]
 
     def step(self, decay: float) -> None:
@@ -259,6 +261,18 @@ def _start_basis(
         limits = torch.cat([limits, own.limits], dim=1)
     offsets, colors = (values.requires_grad_() for values in rows)
     return ExpressionBasis(told.mean, projection, offsets, colors, limits)
+
+
+def _pace(basis: ExpressionBasis, coefficients: Tensor, told: int) -> Tensor:
+    """How far frames with coefficients [F, E] teach each of a basis's rows, [K, 1, 1] 0..1: their own
+    wholly, and the first ones, which were told, as much as the frames make that movement.
+
+    Adam makes whole steps of whatever gradient there is, and of a movement that no frame makes it is
+    noise: eyes come to stare at every pout.
+    """
+    varied = basis.weights(coefficients).std(0, unbiased=False).clamp(max=1.0)
+    varied[told:] = 1.0
+    return varied[:, None, None]
 
 
 def _own_basis(coefficients: Tensor, count: int, rank: int) -> ExpressionBasis | None:

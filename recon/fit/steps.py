@@ -44,7 +44,8 @@ class Steps:
         limits: Limits | None = None,
         regularity: Regularity | None = None,
     ) -> None:
-        """`value` [..., N, C] or [N], confidence [N, 1] or [N], limits that broadcast to [N, C]."""
+        """`value` [..., N, C] or [N], confidence [N, 1], [N] or [..., N, 1], limits that broadcast as
+        it does."""
         self._leaf, self._value = value, value.detach()
         anchors = value.shape[-confidence.ndim :]
         self._confidence = confidence.expand(anchors).contiguous()

@@ -2,8 +2,9 @@
 
 They are told by what the head model's landmarks do, not by coefficients: several of those move a lip
 alike, and a tracker that takes one for another from frame to frame would make the look flicker. So
-they mean the same on every head, and as much on the left as on the right. Blinks are not among them:
-`recon.fit.lids` draws shut eyes.
+they mean the same on every head, and as much on the left as on the right. Each changes the skin about
+what moves and no more: people smile with their eyes, and weights that learned so would make them
+stare at every pout. Blinks are not among them: `recon.fit.lids` draws shut eyes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from avatar3d.avatar import ExpressionBasis
 from avatar3d.codes import ARKIT_NAMES, ExpressionCode
 from avatar3d.heads import HeadModel
 from avatar3d.heads.model import LandmarkRig
+from avatar3d.smooth import smoothstep
+from recon.prior.regions import REGIONS
 
 _X, _Y, _Z = range(3)  # of the head frame: outward on either side, up, forward
 
@@ -27,17 +30,21 @@ class Movement(NamedTuple):
     landmarks: tuple[int, ...]  # MediaPipe's
     axis: int
     unit_m: float  # has the weight 1: about as much as people who speak move
+    about: tuple[int, ...]  # landmarks whose surroundings change their look with it
     without: tuple[int, ...] = ()
 
 
+_MOUTH, _BROWS = (0, 17, 61, 291, 152), (105, 334, 107, 336)
 MOVEMENTS: dict[str, Movement] = {
-    "jaw_down": Movement((152,), _Y, -0.004),
-    "lips_apart": Movement((13,), _Y, 0.004, without=(14,)),
-    "corners_out": Movement((61, 291), _X, 0.0025),
-    "corners_up": Movement((61, 291), _Y, 0.0025),
-    "lips_forward": Movement((0, 17), _Z, 0.002),
-    "brows_up": Movement((105, 334, 107, 336), _Y, 0.0025),
+    "jaw_down": Movement((152,), _Y, -0.004, _MOUTH),
+    "lips_apart": Movement((13,), _Y, 0.004, _MOUTH, without=(14,)),
+    "corners_out": Movement((61, 291), _X, 0.0025, _MOUTH),
+    "corners_up": Movement((61, 291), _Y, 0.0025, _MOUTH),
+    "lips_forward": Movement((0, 17), _Z, 0.002, _MOUTH),
+    "brows_up": Movement(_BROWS, _Y, 0.0025, _BROWS),
 }
+_ABOUT_M = (0.020, 0.035)  # of the nearest of those landmarks: a look changes wholly to not at all
+_EYES_M = (0.014, 0.021)  # of an eyeball's centre, across: not at all to wholly
 _MOST = 2.5  # weights beyond which nothing was learned
 
 
@@ -55,9 +62,25 @@ def movements_of(head: HeadModel) -> Tensor:
         return moved[:, list(landmarks), axis].mean(1)
 
     columns = []
-    for landmarks, axis, unit_m, without in MOVEMENTS.values():
+    for landmarks, axis, unit_m, _about, without in MOVEMENTS.values():
         way = mean(landmarks, axis)
         columns.append((way - mean(without, axis) if without else way) / unit_m)
+    return torch.stack(columns, dim=1)
+
+
+def stirred_by(head: HeadModel, region: Tensor, points: Tensor) -> Tensor:
+    """How far each of MOVEMENTS changes the look of anchors at points [N, 3], [N, K] 0..1: of the
+    face's skin about what moves, but not about the eyes."""
+    places = LandmarkRig(head, None).pose(ExpressionCode.neutral(1))[0]
+    eyes = points[region == REGIONS.index("eyes")]
+    left = eyes[:, :1] < 0
+    centres = torch.stack([(eyes * side).sum(0) / side.sum() for side in (left, ~left)])
+    off_eyes = smoothstep(torch.cdist(points[:, :2], centres[:, :2]).min(1).values, *_EYES_M)
+    skin = (region == REGIONS.index("face")) * off_eyes
+    columns = []
+    for movement in MOVEMENTS.values():
+        near = torch.cdist(points, places[list(movement.about)]).min(1).values
+        columns.append(skin * (1.0 - smoothstep(near, *_ABOUT_M)))
     return torch.stack(columns, dim=1)
 
 

@@ -123,18 +123,17 @@ def _basis(
     surface: Surface,
     coefficients: Tensor,
 ) -> ExpressionBasis:
-    """Of the face's skin alone: lids are drawn by what shuts an eye."""
-    face = surface.region == REGIONS.index("face")
-    shared = torch.where(face[:, None], heard, 0.0)
+    heard_of = (heard * surface.stirred)[:, :, None]
 
-    def rows(values: Tensor, unit: Tensor) -> Tensor:
-        return (unit * values).view(-1, len(MOVEMENTS), 3).transpose(0, 1).contiguous()
+    def rows(values: Tensor, unit: Tensor | float) -> Tensor:
+        each = values.view(-1, len(MOVEMENTS), 3)
+        return (unit * heard_of * each).transpose(0, 1).contiguous()
 
     return movement_basis(
         coefficients,
         surface.movements,
-        rows(residuals.basis_offsets, _BASIS_OFFSET_IN_FOOTPRINTS * shared * footprint),
-        rows(residuals.basis_colors, _BASIS_COLOR * shared),
+        rows(residuals.basis_offsets, _BASIS_OFFSET_IN_FOOTPRINTS * footprint[:, :, None]),
+        rows(residuals.basis_colors, _BASIS_COLOR),
     )
 
 

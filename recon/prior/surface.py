@@ -18,7 +18,7 @@ from torch import Tensor
 from avatar3d.binding import SparseMap
 from avatar3d.template import Template
 from recon.fit.neighbours import nearest, reflected
-from recon.prior.expressions import movements_of
+from recon.prior.expressions import movements_of, stirred_by
 from recon.prior.regions import groups_of, regions_of
 from recon.training.device import moved
 
@@ -47,6 +47,7 @@ class Surface:
     pool: tuple[SparseMap, ...]  # level l -> l + 1, means
     lift: tuple[SparseMap, ...]  # level l + 1 -> l, interpolation
     movements: Tensor  # [52, K], see `recon.prior.expressions`
+    stirred: Tensor  # [N, K] 0..1: how far each movement changes an anchor's look
 
 
 @lru_cache(maxsize=4)
@@ -70,6 +71,7 @@ def surface_of(template: Template) -> Surface:
         tuple(_pool(places, group, fine, few) for fine, few in itertools.pairwise(counts)),
         tuple(_lift(places, group, fine, few) for fine, few in itertools.pairwise(counts)),
         movements_of(template.head),
+        stirred_by(template.head, region, points),
     )
 
 

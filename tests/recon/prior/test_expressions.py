@@ -84,6 +84,43 @@ def test_it_moves_the_face_alone() -> None:
         assert not values[:, ~face].any()
 
 
+def test_each_movement_changes_the_skin_about_what_moves() -> None:
+    """A mouth neither the eyes nor the ears, and no movement the lids."""
+    template, one = scene().template, episode()
+    basis = stirred().start(one.start, template, one.support_codes.coefficients).basis
+    assert basis is not None
+    points, skin = template.neutral_points(), template.is_part("face")
+    changed = (basis.offsets.abs() + basis.colors.abs()).amax(-1) > 0
+    brows = list(MOVEMENTS).index("brows_up")
+    for side in ("left", "right"):
+        centre = points[template.is_part(f"{side}_eyeball")].mean(0)
+        off = points - centre
+        lids = skin & (off[:, :2].norm(dim=1) < 0.013)
+        assert lids.any()
+        assert not changed[:, lids].any()
+        assert changed[brows, skin & (off[:, 1] > 0.02)].any()
+        cheeks = skin & (off[:, 1] < -0.05)
+        assert changed[:brows, cheeks].any(1).all()
+        assert not changed[brows, cheeks].any()
+        above = skin & (off[:, 1] > -0.005)
+        assert not changed[:brows, above].any()
+    assert not changed[:, template.is_part("ears")].any()
+
+
+def test_a_movement_that_no_frame_makes_is_not_refined() -> None:
+    """One frame teaches nothing of what changes from frame to frame; its gradient is noise."""
+    template, one = scene().template, episode(1)
+    codes = one.support_codes
+    start = still(stirred().start(one.start, template, codes.coefficients))
+    views = [view.observation(one.valid) for view in one.support]
+    config = RefineConfig(iterations=12, refine_codes_after=0.0)
+    basis = refine(template, scene().binding, start, views, codes, one.camera, config).basis
+    assert basis is not None
+    assert start.basis is not None
+    assert torch.equal(basis.colors, start.basis.colors)
+    assert torch.equal(basis.offsets, start.basis.offsets)
+
+
 def test_refinement_goes_on_from_it_and_keeps_it_where_no_frame_looks() -> None:
     """Eight frames get components of their own after it; hidden anchors keep what they were told."""
     template, one = scene().template, episode(8)
