@@ -262,6 +262,7 @@ class _ClipBench:
             "method": method.name,
             "shots": shots,
             "support_frames": len(support),
+            "support_indices": " ".join(map(str, support)),  # frontal ones are nearly alike
             "test_frames": len(self.truths),
             "sees_test_pixels": method.sees_test_pixels,
             **mean_scores(scores),

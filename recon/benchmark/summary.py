@@ -21,7 +21,7 @@ WITH_INTERVAL = (
     "lpips", "csim", "cross_csim",
 )  # fmt: skip
 GAINS = ("psnr_face", "ssim_face", "psnr_head", "ssim_head", "psnr_crop", "ssim_crop")
-NOT_FIGURES = ("clip", "method", "shots", "sees_test_pixels", "driver")
+NOT_FIGURES = ("clip", "method", "shots", "support_indices", "sees_test_pixels", "driver")
 RESAMPLES = 10_000
 
 

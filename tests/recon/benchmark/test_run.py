@@ -110,6 +110,7 @@ def test_a_method_sees_what_it_may(sees_test_pixels, cheap_scores):
     (row,) = report.rows
     assert row["sees_test_pixels"] == sees_test_pixels
     assert row["gaussians"] == 3
+    assert row["support_indices"] == " ".join(str(index) for index in CLIP.support[4])
     assert report.settings["methods"] == {"spy": {"colour": "white"}}
 
 
