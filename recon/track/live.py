@@ -47,7 +47,7 @@ Status = Literal["searching", "calibrating", "tracked", "side", "lost"]
 PUPILS_M = 0.063
 ASSUMED_DISTANCE_M = 0.65  # of a user from the camera: tells the focal length where nobody says it
 FOCAL_RANGE = (0.75, 4.0)  # of the picture's longer side
-CALIBRATION_FRAMES = 10  # of those seen while calibrating, evenly spread
+CALIBRATION_FRAMES = 10  # evenly spread over those seen while calibrating; it goes on until so many
 CALIBRATION_TURN_RAD = 0.35  # frames turned farther from the camera teach no neutral
 CALIBRATION_STIR = 0.15  # nor those whose jaw and lids are so much farther from rest than others'
 LONGEST_STEP_S = 0.05
@@ -56,7 +56,7 @@ BROKEN = 0.12  # mean miss over the pupils' distance at which a frame is solved 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    calibration_s: float = 2.0  # the user looks at the camera, face at rest; 0: not at all
+    calibration_s: float = 2.0  # at least: the user looks at the camera, face at rest; 0: not at all
     resting: bool = True  # the user was asked to rest; False for clips, which begin anyhow
     focal_px: float | None = None  # of the camera, if it is known
     smoothing: Smoothing = field(default_factory=Smoothing)
@@ -203,7 +203,9 @@ class LiveSolver:
         if self._turn_rad() < CALIBRATION_TURN_RAD:
             stir = float(self._state.code[_STIRRING].sum())
             self._collected.append((observed_px[self._face.landmarks], stir))
-        if self._seen_s < self.settings.calibration_s or len(self._collected) < 3:
+        # A slow machine sees few frames in that time: a word of a second would be most of them.
+        least = CALIBRATION_FRAMES if self.settings.resting else 3
+        if self._seen_s < self.settings.calibration_s or len(self._collected) < least:
             return "calibrating"
         usable = [px for px, _ in self._collected]
         if self.settings.resting:

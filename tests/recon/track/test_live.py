@@ -152,6 +152,18 @@ def test_who_speaks_or_blinks_while_the_face_is_learned_is_at_rest_in_the_other_
         assert moves[-1].code.coefficients[ARKIT_INDEX[name]] > 0.5
 
 
+def test_who_speaks_before_a_slow_camera_is_at_rest_in_the_frames_after() -> None:
+    """Two frames a second are five in the time to learn; three of them hold an open mouth."""
+    solver = LiveSolver(HEAD, LiveSettings(focal_px=FOCAL_PX))
+    codes = ExpressionCode.neutral(14)
+    codes.coefficients[:3, ARKIT_INDEX["jawOpen"]] = 0.7
+    landmarks = seen(codes)
+    shown = [solver(px, (SIZE_PX, SIZE_PX), index / 2) for index, px in enumerate(landmarks)]
+    assert shown[-1].status == "tracked"
+    moves = follow(solver, seen(showing(30, jawOpen=0.7)), 8.0)
+    assert moves[-1].code.coefficients[ARKIT_INDEX["jawOpen"]] > 0.5
+
+
 def test_one_frame_stiller_than_the_user_ever_is_does_not_become_the_neutral() -> None:
     """Whose mouth is always a little open is at rest so; a single other frame is a wrong one."""
     solver = LiveSolver(HEAD, LiveSettings(calibration_s=0.4, focal_px=FOCAL_PX))

@@ -127,7 +127,8 @@ export class FaceTracker {
     this.seenS += stepS;
     const stir = STIRRING.reduce((sum, index) => sum + this.current!.code[index]!, 0);
     if (this.turn() < model.constants.calibration_turn_rad) collected.push({ px: observed, stir });
-    if (this.seenS < this.calibrationS || collected.length < 3) return 'calibrating';
+    // A slow machine sees few frames in that time: a word of a second would be most of them.
+    if (this.seenS < this.calibrationS || collected.length < model.constants.calibration_frames) return 'calibrating';
     // Who speaks or blinks meanwhile would have an open mouth or narrow eyes as neutral.
     // Against the third stillest: one frame, or two, may be measured wrongly.
     const still = collected.map((frame) => frame.stir).sort((a, b) => a - b)[2]!;
