@@ -56,7 +56,7 @@ BROKEN = 0.12  # mean miss over the pupils' distance at which a frame is solved 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    calibration_s: float = 2.0  # at least: the user looks at the camera, face at rest; 0: not at all
+    calibration_s: float = 2.0  # at least, of a face at rest before the camera; 0: not at all
     resting: bool = True  # the user was asked to rest; False for clips, which begin anyhow
     focal_px: float | None = None  # of the camera, if it is known
     smoothing: Smoothing = field(default_factory=Smoothing)
